@@ -1,0 +1,23 @@
+//! What operators and probes see over HTTP: `/metrics`, `/health` and `/ready`.
+//!
+//! ```text
+//!    counts, caches, upstreams --> sources --> metrics (names, text) --+
+//!                                                                      v
+//!                               listen (addresses) --> http --> pages (what a path answers)
+//!                                                       ^
+//!                                  self_check ----------+   (our own /health, once a second)
+//! ```
+//!
+//! Nothing here changes anything: the pages are read, and only from the addresses that the
+//! configuration names.
+
+mod families;
+pub mod http;
+pub mod listen;
+pub mod metrics;
+pub mod pages;
+mod process;
+pub mod self_check;
+mod sheet;
+pub mod sources;
+pub mod text_form;

@@ -1,0 +1,140 @@
+//! Where the numbers of a scrape come from, and the shapes in which they come.
+//!
+//! The parts that own numbers (`counts`, the stores, the upstreams) know nothing of metrics; they
+//! are asked through these types at every scrape. A reload replaces the whole set.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::self_check::SelfChecks;
+use crate::counts::{BlockCounts, HistogramReading, PlaneCounts};
+
+/// Everything a scrape asks. What is left empty does not appear in the metrics.
+#[derive(Default)]
+pub struct Sources {
+    /// The server blocks in force.
+    pub blocks: Vec<BlockSource>,
+    /// The planes.
+    pub planes: Option<Arc<PlaneCounts>>,
+    /// What `cache` holds.
+    pub caches: Option<Source<CacheReading>>,
+    /// What `forward` did.
+    pub forwards: Option<Source<ForwardReading>>,
+    /// What `hosts` knows.
+    pub hosts: Option<Source<HostsReading>>,
+    /// What `reload` did.
+    pub reload: Option<Source<ReloadReading>>,
+    /// What `health` found when it asked itself.
+    pub self_checks: Option<Arc<SelfChecks>>,
+}
+
+/// Reads numbers that live elsewhere. Called at every scrape; must not block.
+pub type Source<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("blocks", &self.blocks).finish_non_exhaustive()
+    }
+}
+
+/// A server block.
+#[derive(Debug)]
+pub struct BlockSource {
+    /// Its numbers and labels. No two blocks may have equal labels.
+    pub counts: Arc<BlockCounts>,
+    /// The directives it uses, for `coredns_plugin_enabled`. The cache's metrics appear only with
+    /// `cache` among them, those of `acl` only with `acl`.
+    pub directives: Vec<&'static str>,
+}
+
+impl BlockSource {
+    /// Whether the block uses this directive.
+    pub fn has(&self, directive: &str) -> bool {
+        self.directives.contains(&directive)
+    }
+}
+
+/// What the caches hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CacheReading {
+    /// By block and kind. Readings with equal labels are added up.
+    pub parts: Vec<CachePartReading>,
+    /// Bytes in the process-wide store.
+    pub bytes: u64,
+    /// Bytes it may hold.
+    pub bytes_max: u64,
+}
+
+/// One kind of answer in one block's cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachePartReading {
+    /// The `server` label.
+    pub server: String,
+    /// The `zones` label.
+    pub zones: String,
+    /// The `type` label: `success` or `denial`.
+    pub kind: &'static str,
+    /// Answers held now.
+    pub entries: u64,
+    /// Answers removed to make room, so far.
+    pub evictions: u64,
+}
+
+/// What happened between us and the upstreams.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ForwardReading {
+    /// By upstream. Readings with equal labels are added up.
+    pub upstreams: Vec<UpstreamReading>,
+    /// Questions that found every upstream of their route unhealthy.
+    pub healthcheck_broken: u64,
+    /// Questions refused by `max_concurrent`.
+    pub max_concurrent_rejects: u64,
+}
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamReading {
+    /// The `to` label: address and port.
+    pub to: String,
+    /// The `proxy_name` label: the directive that asks, `forward`.
+    pub proxy_name: String,
+    /// Exchanges by `rcode` label; buckets are those of
+    /// [`DURATION_BOUNDS`](crate::counts::DURATION_BOUNDS), the sum is in seconds.
+    pub durations: Vec<(String, HistogramReading)>,
+    /// Health probes without a reply.
+    pub healthcheck_failures: u64,
+    /// By `proto` label (`udp`, `tcp`, `tcp-tls`): questions that found an open connection, and
+    /// questions that had to open one.
+    pub connections: Vec<ConnectionReading>,
+    /// Messages that were not the reply awaited, by `reason` label.
+    pub forged: Vec<(String, u64)>,
+}
+
+/// Connections to one upstream over one protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionReading {
+    /// The `proto` label.
+    pub proto: String,
+    /// Questions that found one open.
+    pub hits: u64,
+    /// Questions that had to open one.
+    pub misses: u64,
+}
+
+/// What `hosts` knows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HostsReading {
+    /// Entries of files and configuration together.
+    pub entries: u64,
+    /// When a hosts file was last read, in seconds since 1970; `None` before the first time.
+    pub reloaded_at_secs: Option<f64>,
+}
+
+/// What `reload` did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReloadReading {
+    /// Configurations that were refused.
+    pub failed: u64,
+    /// The name of the hash and the hash of the configuration in force.
+    pub version: Option<(String, String)>,
+}

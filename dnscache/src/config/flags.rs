@@ -1,0 +1,479 @@
+//! The command line: node-cache's and CoreDNS's flags, and a few of our own.
+//!
+//! Go's flags take one dash or two, `-name value` or `-name=value`, and a boolean takes its value
+//! only with `=`; a flag given twice counts as it was given last. [`Flags::read`] rewrites the
+//! words so that clap reads them that way.
+//!
+//! Flags about the node (interface, packet rules, templates) are read and kept here whether or not
+//! anything acts on them, so that a manifest's arguments start this program unchanged.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Command, FromArgMatches, ValueEnum};
+
+use super::check::DIRECTIVES;
+use super::duration;
+
+/// What was asked for on the command line.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Flags {
+    /// The Corefile; without it, a built-in one
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    pub conf: Option<PathBuf>,
+
+    /// Port of server blocks that name none [default: 53, or 5353 without -conf]
+    #[arg(long = "dns.port", visible_alias = "p", value_name = "PORT")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub dns_port: Option<u16>,
+
+    /// Write the process number to this file
+    #[arg(long = "pidfile", value_name = "FILE", value_parser = path())]
+    pub pid_file: Option<PathBuf>,
+
+    /// Print nothing at start
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", value_parser = go_bool)]
+    pub quiet: bool,
+
+    /// Print the version and exit
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", value_parser = go_bool)]
+    pub version: bool,
+
+    /// List the directives of a Corefile and exit
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", value_parser = go_bool)]
+    pub plugins: bool,
+
+    /// UDP sockets and threads per address [default: one per core]
+    #[arg(long, value_name = "COUNT")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t, env = "DNSCACHE_LOG_FORMAT")]
+    pub log_format: LogFormat,
+
+    /// Least severe log lines to write
+    #[arg(long, value_enum, default_value_t, env = "DNSCACHE_LOG_LEVEL")]
+    pub log_level: LogLevel,
+
+    /// Addresses of the node's interface, comma separated; both families may be mixed
+    #[arg(long = "localip", value_name = "ADDRESSES", default_value = "", value_parser = addresses)]
+    #[arg(help_heading = NODE)]
+    pub node_addresses: Addresses,
+
+    /// Create the interface
+    #[arg(long = "setupinterface", num_args = 0..=1, require_equals = true, default_value = "true")]
+    #[arg(default_missing_value = "true", value_parser = go_bool, help_heading = NODE)]
+    pub setup_interface: bool,
+
+    /// Name of the interface
+    #[arg(long = "interfacename", value_name = "NAME", default_value = "nodelocaldns")]
+    #[arg(help_heading = NODE)]
+    pub interface_name: String,
+
+    /// Pause between checks of interface and rules (node-cache reads 60ns as 60 s, and so do we)
+    #[arg(long = "syncinterval", value_name = "DURATION", default_value = "60s")]
+    #[arg(value_parser = sync_interval, help_heading = NODE)]
+    pub sync_interval: Duration,
+
+    /// Address of node-cache's own metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9353", help_heading = NODE)]
+    pub metrics_listen_address: String,
+
+    /// Set up packet rules
+    #[arg(long = "setupiptables", num_args = 0..=1, require_equals = true, default_value = "true")]
+    #[arg(default_missing_value = "true", value_parser = go_bool, help_heading = NODE)]
+    pub setup_iptables: bool,
+
+    /// Template of the Corefile
+    #[arg(
+        long = "basecorefile",
+        value_name = "FILE",
+        default_value = "/etc/coredns/Corefile.base"
+    )]
+    #[arg(value_parser = path(), help_heading = NODE)]
+    pub base_corefile: PathBuf,
+
+    /// Where the filled-in template is written; -conf comes before it
+    #[arg(long, value_name = "FILE", default_value = "/etc/Corefile")]
+    #[arg(value_parser = path(), help_heading = NODE)]
+    pub corefile: PathBuf,
+
+    /// Directory of the mounted kube-dns ConfigMap
+    #[arg(long = "kubednscm", value_name = "PATH", value_parser = path(), help_heading = NODE)]
+    pub kube_dns_config_map: Option<PathBuf>,
+
+    /// Service whose ClusterIP is the upstream
+    #[arg(long = "upstreamsvc", value_name = "NAME", default_value = "kube-dns")]
+    #[arg(help_heading = NODE)]
+    pub upstream_service: String,
+
+    /// Port of the health endpoint, for packet rules only
+    #[arg(long, value_name = "PORT", default_value = "8080", help_heading = NODE)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub health_port: u16,
+
+    /// Leave interface and rules in place at exit
+    #[arg(long = "skipteardown", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", value_parser = go_bool, help_heading = NODE)]
+    pub skip_teardown: bool,
+
+    /// Reload at a signal to itself instead of the reload directive
+    #[arg(long = "reloadwithsignal", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", value_parser = go_bool, help_heading = NODE)]
+    pub reload_with_signal: bool,
+
+    /// Address that takes the place of __PROMETHEUS__ENDPOINT__ in the template
+    #[arg(long, value_name = "ADDRESS", default_value = ":9253", help_heading = NODE)]
+    pub prometheus_listen_address: String,
+}
+
+/// What one `-localip` holds; clap takes a plain `Vec` for a flag that is given several times.
+pub type Addresses = Vec<IpAddr>;
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Severities, most severe first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, ValueEnum)]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Something may not work.
+    Warn,
+    /// What the program does at large.
+    #[default]
+    Info,
+    /// What it does in detail.
+    Debug,
+    /// What it does with each packet.
+    Trace,
+}
+
+impl Flags {
+    /// Reads the words of a command line, the program's name first. An error is for printing; it
+    /// is also how `--help` ends (`clap::Error::exit` does the right thing with both).
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let command = command();
+        let words = as_clap_reads(words, &command);
+        let mut flags = Self::from_arg_matches(&command.try_get_matches_from(words)?)?;
+        // Manifests write `-pidfile ""` for none.
+        for path in [&mut flags.conf, &mut flags.pid_file, &mut flags.kube_dns_config_map] {
+            path.take_if(|path| path.as_os_str().is_empty());
+        }
+        Ok(flags)
+    }
+}
+
+/// What `-version` prints: name and version, then what it was built for.
+pub fn version_text() -> String {
+    let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
+    let (version, rust) = (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_RUST_VERSION"));
+    format!("dnscache-{version}\n{os}/{architecture}, rust {rust}\n")
+}
+
+/// What `-plugins` prints: the directives of a Corefile in the order a query meets them.
+pub fn plugins_text() -> String {
+    let mut text = "Directives:\n".to_owned();
+    for name in DIRECTIVES {
+        text.push_str(&format!("  dns.{name}\n"));
+    }
+    text
+}
+
+fn command() -> Command {
+    let command = Command::new("dnscache")
+        .about("A DNS cache for every node of a Kubernetes cluster")
+        .after_help("Flags may be written with one dash or two.")
+        .args_override_self(true)
+        .disable_version_flag(true);
+    Flags::augment_args(command)
+}
+
+/// Rewrites `-name` as `--name`, and `-name value` as `--name=value` where the flag takes a value:
+/// in Go the next word is that value whatever it begins with.
+fn as_clap_reads(words: impl IntoIterator<Item = OsString>, command: &Command) -> Vec<OsString> {
+    let mut words = words.into_iter();
+    let mut rewritten: Vec<_> = words.next().into_iter().collect();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            rewritten.push(word);
+            break;
+        }
+        let Some(flag) = word.to_str().and_then(|text| text.strip_prefix('-')) else {
+            rewritten.push(word);
+            continue;
+        };
+        let flag = match flag.strip_prefix('-').unwrap_or(flag) {
+            "h" => "help",
+            flag => flag,
+        };
+        let mut whole = OsString::from(format!("--{flag}"));
+        if takes_next_word(flag, command)
+            && let Some(value) = words.next()
+        {
+            whole.push("=");
+            whole.push(value);
+        }
+        rewritten.push(whole);
+    }
+    rewritten.extend(words);
+    rewritten
+}
+
+fn takes_next_word(flag: &str, command: &Command) -> bool {
+    let named = |argument: &&clap::Arg| {
+        argument.get_long_and_visible_aliases().is_some_and(|names| names.contains(&flag))
+    };
+    // Booleans are the flags that need `=`.
+    command.get_arguments().find(named).is_some_and(|argument| !argument.is_require_equals_set())
+}
+
+/// A path that may be empty, which clap's own parser forbids.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Go's `strconv.ParseBool`.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+fn addresses(text: &str) -> Result<Addresses, String> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let address = |word: &str| word.parse().map_err(|_| format!("`{word}` is not an IP address"));
+    words.map(address).collect()
+}
+
+/// node-cache takes the flag's nanoseconds for seconds: `60ns`, its default, means a minute, and
+/// `30s` overflows. Here a duration below a millisecond is read that way and others as written;
+/// a bare number is seconds.
+fn sync_interval(text: &str) -> Result<Duration, String> {
+    let read = match text.parse::<u32>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds.into())),
+        Err(_) => duration::parse(text),
+    };
+    let read = match read {
+        Some(read) if read < Duration::from_millis(1) => {
+            Some(Duration::from_secs(u64::from(read.subsec_nanos())))
+        }
+        other => other,
+    };
+    read.filter(|read| *read >= Duration::from_secs(1))
+        .ok_or_else(|| "expected a duration of a second or more, such as 60s".to_owned())
+}
+
+/// Heading of the flags about the node.
+const NODE: &str = "Node";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn try_read(words: &[&str]) -> Result<Flags, String> {
+        let words = std::iter::once("dnscache").chain(words.iter().copied());
+        Flags::read(words.map(OsString::from)).map_err(|error| error.to_string())
+    }
+
+    fn read(words: &[&str]) -> Flags {
+        try_read(words).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn one_dash_is_as_good_as_two() {
+        for words in [
+            ["-conf", "a"].as_slice(),
+            &["--conf", "a"],
+            &["-conf=a"],
+            &["--conf=a"],
+            &["-conf", "b", "-conf", "a"],
+        ] {
+            assert_eq!(read(words).conf, Some("a".into()), "{words:?}");
+        }
+        assert_eq!(read(&["-p", "54"]).dns_port, Some(54));
+        assert_eq!(read(&["-p=54"]).dns_port, Some(54));
+        assert_eq!(read(&["--dns.port=54"]).dns_port, Some(54));
+        assert_eq!(read(&["-conf", "-odd"]).conf, Some("-odd".into()));
+    }
+
+    #[test]
+    fn empty_paths_are_none() {
+        let flags = read(&["-conf", "", "-pidfile=", "-kubednscm="]);
+        assert_eq!((flags.conf, flags.pid_file, flags.kube_dns_config_map), (None, None, None));
+    }
+
+    #[test]
+    fn booleans_are_gos() {
+        for (words, expected) in [
+            ([].as_slice(), (true, false)),
+            (&["-setupinterface", "-skipteardown"], (true, true)),
+            (&["-setupinterface=false", "-skipteardown=true"], (false, true)),
+            (&["--setupinterface=F", "--skipteardown=1"], (false, true)),
+            (&["-setupinterface=false", "-setupinterface"], (true, false)),
+        ] {
+            let flags = read(words);
+            assert_eq!((flags.setup_interface, flags.skip_teardown), expected, "{words:?}");
+        }
+        assert!(try_read(&["-quiet=yes"]).expect_err("yes").contains("expected true or false"));
+    }
+
+    #[test]
+    fn the_arguments_of_the_reference_manifest_are_understood() {
+        let flags = read(&[
+            "-localip",
+            "169.254.20.10,10.96.0.10",
+            "-conf",
+            "/etc/Corefile",
+            "-upstreamsvc",
+            "kube-dns-upstream",
+            "-pidfile",
+            "/tmp/node-cache.pid",
+        ]);
+        assert_eq!(flags.node_addresses.len(), 2);
+        assert_eq!(flags.conf, Some("/etc/Corefile".into()));
+        assert_eq!(flags.upstream_service, "kube-dns-upstream");
+        assert_eq!(flags.pid_file, Some("/tmp/node-cache.pid".into()));
+    }
+
+    #[test]
+    fn defaults_are_those_of_node_cache() {
+        let flags = read(&[]);
+        assert_eq!(flags.interface_name, "nodelocaldns");
+        assert_eq!(flags.sync_interval, Duration::from_secs(60));
+        assert_eq!(flags.metrics_listen_address, "0.0.0.0:9353");
+        assert_eq!(flags.base_corefile, PathBuf::from("/etc/coredns/Corefile.base"));
+        assert_eq!(flags.corefile, PathBuf::from("/etc/Corefile"));
+        assert_eq!(flags.upstream_service, "kube-dns");
+        assert_eq!(flags.health_port, 8080);
+        assert_eq!(flags.prometheus_listen_address, ":9253");
+        assert!(flags.setup_interface && flags.setup_iptables);
+        assert!(!flags.skip_teardown && !flags.reload_with_signal);
+        assert_eq!((flags.conf, flags.dns_port, flags.workers), (None, None, None));
+        assert!(flags.node_addresses.is_empty());
+    }
+
+    #[test]
+    fn every_flag_of_node_cache_is_accepted() {
+        read(&[
+            "-localip",
+            "",
+            "-setupinterface=false",
+            "-interfacename",
+            "x",
+            "-syncinterval",
+            "60ns",
+            "-metrics-listen-address",
+            ":9353",
+            "-setupiptables=false",
+            "-basecorefile",
+            "b",
+            "-corefile",
+            "c",
+            "-kubednscm",
+            "d",
+            "-upstreamsvc",
+            "e",
+            "-health-port",
+            "8081",
+            "-skipteardown",
+            "-reloadwithsignal",
+            "-prometheus-listen-address",
+            ":1",
+            "-conf",
+            "f",
+            "-pidfile",
+            "g",
+            "-dns.port",
+            "53",
+            "-plugins",
+            "-version",
+            "-quiet",
+        ]);
+    }
+
+    #[test]
+    fn sync_intervals_are_read_as_node_cache_does() {
+        let interval = |text: &str| read(&["-syncinterval", text]).sync_interval.as_secs();
+        assert_eq!(
+            (interval("60ns"), interval("30s"), interval("45"), interval("1m")),
+            (60, 30, 45, 60)
+        );
+        for text in ["0", "500ms", "x", "-1s"] {
+            assert!(try_read(&["-syncinterval", text]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_flags_name_the_nearest() {
+        let error = try_read(&["-cnof", "x"]).expect_err("unknown");
+        assert!(error.contains("unexpected argument '--cnof'"), "{error}");
+        assert!(error.contains("--conf"), "{error}");
+        assert!(try_read(&["extra"]).expect_err("extra").contains("'extra'"));
+        assert!(try_read(&["-conf"]).expect_err("no value").contains("--conf"));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (words, text) in [
+            (["-localip", "10.0.0.1,x"], "`x` is not an IP address"),
+            (["-dns.port", "0"], "0 is not in 1..=65535"),
+            (["-workers", "0"], "'0'"),
+            (["-log-level", "loud"], "loud"),
+        ] {
+            let error = try_read(&words).expect_err(text);
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn our_own_flags_are_read() {
+        let flags = read(&["--workers", "4", "--log-format", "json", "--log-level=debug"]);
+        assert_eq!(flags.workers, NonZeroUsize::new(4));
+        assert_eq!((flags.log_format, flags.log_level), (LogFormat::Json, LogLevel::Debug));
+    }
+
+    #[test]
+    fn help_lists_flags_and_needs_one_dash() {
+        for word in ["-h", "--help", "-help"] {
+            let help = try_read(&[word]).expect_err("help");
+            assert!(help.contains("--conf") && help.contains("--localip"), "{help}");
+        }
+    }
+
+    #[test]
+    fn version_and_plugins_are_texts() {
+        assert!(version_text().starts_with("dnscache-"));
+        assert!(plugins_text().contains("\n  dns.cache\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn random_words_never_panic(words in proptest::collection::vec("-{0,3}[a-z.=]{0,12}", 0..6)) {
+            let _ = try_read(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! From flags to a checked configuration.
+
+use super::environment::{Environment, System, Witness};
+use super::flags::Flags;
+use super::{Config, ConfigError, Origin, check, corefile};
+
+/// Why there is no configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The file named by `-conf` cannot be read.
+    #[error(
+        "cannot read the Corefile {path}: {reason}; name another with -conf FILE, or leave -conf \
+         out to run with the built-in one"
+    )]
+    Unreadable {
+        /// The file as named.
+        path: String,
+        /// What the operating system says.
+        reason: String,
+    },
+    /// What it says makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// Reads and checks the Corefile that `flags` name, or the built-in one. Doing so again later,
+/// for a reload, changes nothing that runs; the fingerprint tells whether anything is different.
+pub fn load(flags: &Flags) -> Result<Config, LoadError> {
+    load_from(flags, &System)
+}
+
+fn load_from(flags: &Flags, environment: &dyn Environment) -> Result<Config, LoadError> {
+    let witness = Witness::new(environment);
+    let (origin, text, port_default) = match &flags.conf {
+        None => (Origin::BuiltIn, BUILT_IN.to_owned(), BUILT_IN_PORT),
+        Some(conf) => {
+            let path = conf.display().to_string();
+            let text = witness.read_file(&path);
+            let text = text.map_err(|reason| LoadError::Unreadable { path, reason })?;
+            (Origin::File(conf.clone()), text, PORT)
+        }
+    };
+    let port = flags.dns_port.unwrap_or(port_default);
+    witness.note((&text, port));
+    let blocks = corefile::parse(&origin.to_string(), &text, &witness)?;
+    let mut config = check::check(&blocks, origin, port, &witness)?;
+    config.fingerprint = witness.fingerprint();
+    Ok(config)
+}
+
+/// The Corefile in force without `-conf`. Its port is 5353 unless `-dns.port` says otherwise, so
+/// that it starts without privileges; it opens no HTTP endpoint, whose port could be taken.
+pub const BUILT_IN: &str = "\
+. {
+    bind 127.0.0.1 ::1
+    errors
+    cache
+    loop
+    forward . /etc/resolv.conf
+}
+";
+/// The port of [`BUILT_IN`].
+const BUILT_IN_PORT: u16 = 5353;
+/// The port of DNS.
+const PORT: u16 = 53;
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::super::Upstream;
+    use super::super::environment::tests::Literal;
+    use super::*;
+
+    fn flags(words: &[&str]) -> Flags {
+        let words = std::iter::once("dnscache").chain(words.iter().copied());
+        Flags::read(words.map(Into::into)).expect("flags")
+    }
+
+    fn listen(config: &Config) -> Vec<String> {
+        config.blocks.iter().flat_map(|block| &block.listen).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn without_conf_the_built_in_one_serves_loopback() {
+        let config = load(&flags(&[])).expect("built-in");
+        assert_eq!(config.origin, Origin::BuiltIn);
+        assert_eq!(listen(&config), ["127.0.0.1:5353", "[::1]:5353"]);
+        let block = &config.blocks[0];
+        assert!(block.cache.is_some() && block.errors && block.detect_loop);
+        assert_eq!(block.forwards[0].to, [Upstream::ResolvConf("/etc/resolv.conf".into())]);
+        assert!(config.health.is_none() && config.prometheus.is_empty());
+        let config = load(&flags(&["-dns.port", "1053"])).expect("built-in");
+        assert_eq!(listen(&config), ["127.0.0.1:1053", "[::1]:1053"]);
+    }
+
+    #[test]
+    fn keys_without_a_port_get_the_one_of_the_flags() {
+        let environment = Literal::default().file("C", ". a:54 {\n bind ::1\n}");
+        let config = load_from(&flags(&["-conf", "C", "-p=99"]), &environment).expect("loaded");
+        assert_eq!(listen(&config), ["[::1]:99", "[::1]:54"]);
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_what_to_do() {
+        let error = load(&flags(&["-conf", "/no/such/Corefile"])).expect_err("no file").to_string();
+        assert!(error.starts_with("cannot read the Corefile /no/such/Corefile: No such file"));
+        assert!(error.ends_with("or leave -conf out to run with the built-in one"), "{error}");
+    }
+
+    #[test]
+    fn the_fingerprint_covers_imports_variables_and_port() {
+        let print = |environment: &Literal, words: &[&str]| {
+            load_from(&flags(words), environment).expect("loaded").fingerprint
+        };
+        let conf: &[&str] = &["-conf", "d/C"];
+        let first = Literal::default()
+            .file("d/C", ". {\n import other\n chaos {$V}x\n}")
+            .file("d/other", "errors")
+            .with_variable("V", "1");
+        let one = print(&first, conf);
+        assert_eq!(one, print(&first, conf));
+        assert_ne!(one, print(&first.clone().file("d/other", "errors\nloop"), conf));
+        assert_ne!(one, print(&first.clone().with_variable("V", "2"), conf));
+        assert_ne!(one, print(&first, &["-conf", "d/C", "-p", "54"]));
+    }
+
+    /// The Corefiles of `tests/data/corefiles`, with the environment they are written for.
+    fn samples(kind: &str) -> Vec<PathBuf> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/corefiles");
+        let mut paths: Vec<_> = std::fs::read_dir(Path::new(folder).join(kind))
+            .expect("the folder of samples")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "corefile"))
+            .collect();
+        paths.sort();
+        assert!(!paths.is_empty(), "{kind}");
+        paths
+    }
+
+    /// Loads a sample; places in messages are cut down to the file's name.
+    fn load_sample(path: &Path) -> Result<Config, String> {
+        let folder = format!("{}/", path.parent().expect("a folder").display());
+        let flags = flags(&["-conf", path.to_str().expect("UTF-8")]);
+        load(&flags).map_err(|error| error.to_string().replace(&folder, ""))
+    }
+
+    #[test]
+    fn good_samples_are_accepted() {
+        for path in samples("good") {
+            let config = load_sample(&path).unwrap_or_else(|error| panic!("{error}"));
+            assert!(!config.blocks.is_empty(), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn bad_samples_are_refused_as_expected() {
+        let mut wrong = Vec::new();
+        for path in samples("bad") {
+            let expected = std::fs::read_to_string(path.with_extension("expected"));
+            let expected = expected.unwrap_or_else(|error| format!("({error})"));
+            let found =
+                load_sample(&path).map(|_| "accepted".to_owned()).unwrap_or_else(|error| error);
+            if found != expected.trim_end() {
+                wrong.push(format!("{}\n  {found}", path.display()));
+            }
+        }
+        assert!(wrong.is_empty(), "not refused as expected:\n{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn the_node_local_manifest_means_what_it_says() {
+        let paths = samples("good");
+        let manifest = paths.iter().find(|path| path.ends_with("node-local-dns.corefile"));
+        let config = load_sample(manifest.expect("the manifest")).expect("loaded");
+        let zones: Vec<_> = config.blocks.iter().map(|block| block.zones[0].to_string()).collect();
+        assert_eq!(zones, ["cluster.local.", "in-addr.arpa.", "ip6.arpa.", "."]);
+        assert_eq!(config.warnings, [""; 0]);
+        let cache = config.blocks[0].cache.as_ref().expect("cache");
+        assert_eq!((cache.success.capacity, cache.success.ttl_max_secs), (Some(9984), 30));
+        assert_eq!((cache.denial.capacity, cache.denial.ttl_max_secs), (Some(9984), 5));
+        let health = config.health.expect("health").listen;
+        assert_eq!(health, ["169.254.20.10:8080".parse().expect("an address")]);
+        assert_eq!(config.prometheus, ["[::]:9253".parse().expect("an address")]);
+        assert_eq!(config.blocks[0].server_label, "dns://169.254.20.10:53");
+        assert_eq!(config.blocks[0].listen.len(), 2);
+    }
+}

@@ -1,0 +1,418 @@
+//! What is known about a question: the steps from a packet to a verdict.
+
+use std::sync::Arc;
+
+use super::block::{Block, BlockCache};
+use super::cache::entry::{Entry, Kind};
+use super::cache::key::{Flags, Key, KeyBuffer};
+use super::cache::lifetime::STALE_TTL_SECS;
+use super::policy::route::Route;
+use super::policy::{acl, local};
+use super::wire::answer::is_forwardable_class;
+use super::wire::edns::{PLAIN_UDP_MAX, extended_error};
+use super::wire::header::{class, flag, rcode, rtype};
+use super::wire::name::parent;
+use super::wire::question::{Parsed, Question, parse};
+use super::wire::reply::{Opt, Shape, bare, refusal, stored};
+use super::wire::ttl::Age;
+use super::wire::{UDP_REPLY_MAX, header};
+use super::{
+    Ask, BlockId, DropReason, Engine, Facts, Now, Outcome, Query, Reply, Scratch, Source,
+    Transport, Verdict,
+};
+use crate::config::AclAction;
+
+/// Source ports from which no client asks, but from which a forged packet makes two servers answer
+/// each other for ever: none, echo, daytime, quotd, chargen, and other name servers.
+const UNANSWERED_PORTS: [u16; 6] = [0, 7, 13, 17, 19, 53];
+
+impl Engine {
+    /// Decides about one packet; a reply is written to `out`, which holds at least
+    /// [`UDP_REPLY_MAX`] octets for UDP and 65,535 for TCP. Never allocates on a hit.
+    pub fn answer(
+        &self,
+        query: &Query<'_>,
+        now: Now,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Verdict {
+        if let Some(reason) = self.unanswerable(query) {
+            return Verdict::Drop(reason);
+        }
+        match parse(query.packet) {
+            Parsed::Drop(reason) => Verdict::Drop(reason),
+            Parsed::Refuse(refused) => {
+                let facts = Facts { rcode: (refused.rcode & 0xff) as u8, ..NOBODY };
+                let len = refusal(out, &refused, UDP_REPLY_MAX as u16);
+                Verdict::Reply(Reply { len, facts, renew: None })
+            }
+            Parsed::Query(question) => {
+                let mut key = KeyBuffer::default();
+                key.set_name(question.name());
+                let desk = Desk { query, question: &question, now, scratch, out };
+                self.decide(desk, &mut key)
+            }
+        }
+    }
+
+    /// Writes the reply to one client that waited for `ask`; `out` as for [`Engine::answer`].
+    pub fn reply(
+        &self,
+        query: &Query<'_>,
+        ask: &Ask,
+        outcome: &Outcome,
+        now: Now,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Reply {
+        let Parsed::Query(question) = parse(query.packet) else {
+            // Only well-formed queries become an `Ask`; nothing is sent for anything else.
+            return Reply { len: 0, facts: NOBODY, renew: None };
+        };
+        let block = self.block(ask.block);
+        let mut desk = Desk { query, question: &question, now, scratch, out };
+        match outcome {
+            Outcome::Fresh(entry) => desk.serve(block, ask.block, entry, Source::Forward),
+            Outcome::Stale(entry) => {
+                entry.renewal().keeps_waiting(ask.asked, now);
+                desk.serve(block, ask.block, entry, Source::Stale)
+            }
+            Outcome::Failed { rcode, extended_error } => {
+                desk.refuse(ask.block, block, *rcode, *extended_error, Source::Refusal)
+            }
+        }
+    }
+
+    /// Why a query gets no reply whatever it says.
+    fn unanswerable(&self, query: &Query<'_>) -> Option<DropReason> {
+        if query.transport == Transport::Tcp {
+            return None;
+        }
+        if UNANSWERED_PORTS.contains(&query.source.port()) {
+            return Some(DropReason::SourcePort);
+        }
+        let listener = self.listeners.get(usize::from(query.listener.0));
+        let is_own = listener.is_some_and(|listener| listener.address == query.source);
+        is_own.then_some(DropReason::Own)
+    }
+
+    /// Decides about a well-formed query: whose is it, may it be asked, is the answer ours to give,
+    /// is it known?
+    fn decide(&self, mut desk: Desk<'_>, key: &mut KeyBuffer) -> Verdict {
+        let zones =
+            self.listeners.get(usize::from(desk.query.listener.0)).map(|listener| &listener.zones);
+        let place = place_of(key.name(), desk.question.qtype);
+        let found = zones.and_then(|zones| zones.find(place).or_else(|| zones.find(key.name())));
+        let Some(id) = found else {
+            return desk.refuse_strangely();
+        };
+        let block = self.block(id);
+        if let Some(probe) = block.probe.as_ref().filter(|_| desk.question.qtype == rtype::HINFO) {
+            probe.notice(key.name());
+        }
+        if let Some(verdict) = desk.judge(id, block, key.name()) {
+            return verdict;
+        }
+        if let Some(reply) = desk.answer_specially(id, block, &self.host) {
+            return Verdict::Reply(reply);
+        }
+        if let Some(reply) = desk.answer_from_hosts(id, block, key.name()) {
+            return Verdict::Reply(reply);
+        }
+        let place = place_of(key.name(), desk.question.qtype);
+        let Some(route) = block.route(place).or_else(|| block.route(key.name())) else {
+            return Verdict::Reply(desk.answer_without_route(id, block));
+        };
+        desk.look_up(id, block, route, key)
+    }
+}
+
+/// Facts of a packet no block was found for.
+const NOBODY: Facts = Facts {
+    block: None,
+    qtype: 0,
+    rcode: rcode::REFUSED,
+    dnssec_ok: false,
+    source: Source::Refusal,
+};
+
+/// One query on the desk: everything the steps share.
+struct Desk<'a> {
+    query: &'a Query<'a>,
+    question: &'a Question<'a>,
+    now: Now,
+    scratch: &'a mut Scratch,
+    out: &'a mut [u8],
+}
+
+impl Desk<'_> {
+    /// `acl`: the verdict, unless the query is allowed.
+    fn judge(&mut self, id: BlockId, block: &Block, name: &[u8]) -> Option<Verdict> {
+        if block.config.acl.is_empty() {
+            return None;
+        }
+        let prohibited = Some(extended_error::PROHIBITED);
+        match acl::judge(&block.config.acl, self.query.source.ip(), name, self.question.qtype) {
+            AclAction::Allow => None,
+            AclAction::Drop => Some(Verdict::Drop(DropReason::Acl)),
+            AclAction::Block => Some(Verdict::Reply(self.refuse(
+                id,
+                block,
+                rcode::REFUSED,
+                prohibited,
+                Source::Acl,
+            ))),
+            AclAction::Filter => {
+                let filtered = Some(extended_error::FILTERED);
+                Some(Verdict::Reply(self.refuse(id, block, rcode::NOERROR, filtered, Source::Acl)))
+            }
+        }
+    }
+
+    /// Classes and types that are never forwarded: other classes than IN, questions about the
+    /// server, transfers and pseudo-types (REFUSED), NXNAME (FORMERR, RFC 9824), ANY (RFC 8482).
+    fn answer_specially(&mut self, id: BlockId, block: &Block, host: &str) -> Option<Reply> {
+        let Question { qtype, qclass, .. } = *self.question;
+        let shape = self.shape(block, None);
+        if let (class::CH, Some(chaos)) = (qclass, &block.config.chaos)
+            && let Some(len) = local::chaos(self.out, self.question, shape, chaos, host)
+        {
+            return Some(self.reply(id, len, rcode::NOERROR, Source::Chaos));
+        }
+        if qtype == rtype::NXNAME {
+            return Some(self.refuse(id, block, rcode::FORMERR, None, Source::Refusal));
+        }
+        if !is_forwardable_class(qclass) || is_meta_type(qtype) {
+            return Some(self.refuse(id, block, rcode::REFUSED, None, Source::Refusal));
+        }
+        if qtype == rtype::ANY {
+            let len = local::any(self.out, self.question, shape);
+            return Some(self.reply(id, len, rcode::NOERROR, Source::Any));
+        }
+        None
+    }
+
+    /// `hosts`: what the table says, NXDOMAIN if it is the last word.
+    fn answer_from_hosts(&mut self, id: BlockId, block: &Block, name: &[u8]) -> Option<Reply> {
+        let (table, config) = (block.hosts.as_ref()?, block.config.hosts.as_ref()?);
+        let is_under = |zones: &[super::wire::name::Name]| {
+            zones.is_empty()
+                || zones
+                    .iter()
+                    .any(|zone| super::wire::name::wire_is_at_or_below(name, zone.wire()))
+        };
+        if self.question.qclass != class::IN || !is_under(&config.zones) {
+            return None;
+        }
+        let qtype = self.question.qtype;
+        let found = table.load().find(name, qtype, config.reverse);
+        let cap = block.cache.as_ref().map_or(u32::MAX, |cache| cache.config.success.ttl_max_secs);
+        let shape = self.shape(block, None);
+        if let Some(len) =
+            local::hosts(self.out, self.question, shape, &found, config.ttl_secs.min(cap))
+        {
+            return Some(self.reply(id, len, rcode::NOERROR, Source::Hosts));
+        }
+        // An address without an entry is somebody else's, whatever `fallthrough` says.
+        let goes_on = qtype == rtype::PTR || config.fallthrough.as_deref().is_some_and(is_under);
+        (!goes_on).then(|| self.refuse(id, block, rcode::NXDOMAIN, None, Source::Hosts))
+    }
+
+    /// Nothing forwards this name: `whoami`, or REFUSED.
+    fn answer_without_route(&mut self, id: BlockId, block: &Block) -> Reply {
+        if !block.config.whoami {
+            return self.refuse(id, block, rcode::REFUSED, None, Source::Refusal);
+        }
+        let shape = self.shape(block, None);
+        let len =
+            local::whoami(self.out, self.question, shape, self.query.source, self.query.transport);
+        self.reply(id, len, rcode::NOERROR, Source::Whoami)
+    }
+
+    /// The cache: a fresh answer, an expired one whose renewal failed, or a question for upstream.
+    fn look_up(
+        &mut self,
+        id: BlockId,
+        block: &Block,
+        route: &Route,
+        key: &mut KeyBuffer,
+    ) -> Verdict {
+        let header = &self.question.header;
+        let flags =
+            Flags { dnssec_ok: self.question.dnssec_ok(), checking_disabled: header.has(flag::CD) };
+        let key = key.complete(route.id, self.question.qtype, self.question.qclass, flags);
+        let now = self.now;
+        let ask = |stale, client_timer_millis, renewal| Ask {
+            asked: now,
+            block: id,
+            route: route.id,
+            key: Key::from(key),
+            stale,
+            client_timer_millis,
+            renewal,
+        };
+        let Some(cache) = &block.cache else {
+            return self.ask_if_desired(id, block, ask(None, 0, false));
+        };
+        let Some(entry) = cache.find(key, self.now) else {
+            return self.ask_if_desired(id, block, ask(None, 0, false));
+        };
+        if entry.is_fresh(self.now) {
+            let mut reply = self.serve(block, id, &entry, hit_source(&entry));
+            if is_renewal_due(cache, route, &entry, self.now) {
+                reply.renew = Some(ask(Some(entry), 0, true));
+            }
+            return Verdict::Reply(reply);
+        }
+        if !entry.is_servable_stale(self.now, cache.stale_window_millis()) {
+            return self.ask_if_desired(id, block, ask(None, 0, false));
+        }
+        let client_timer_millis = cache
+            .config
+            .serve_stale
+            .as_ref()
+            .map_or(0, |stale| stale.client_timer.as_millis() as u64);
+        if !entry.renewal().has_failed() && client_timer_millis > 0 {
+            return self.ask_if_desired(id, block, ask(Some(entry), client_timer_millis, false));
+        }
+        let mut reply = self.serve(block, id, &entry, Source::Stale);
+        if entry.renewal().claim(self.now, &route.health) {
+            reply.renew = Some(ask(Some(entry), 0, true));
+        }
+        Verdict::Reply(reply)
+    }
+
+    /// Asks upstream only for clients that want recursion (RFC 1035 section 4.1.1).
+    fn ask_if_desired(&mut self, id: BlockId, block: &Block, ask: Ask) -> Verdict {
+        if self.question.header.has(flag::RD) {
+            return Verdict::Ask(ask);
+        }
+        Verdict::Reply(self.refuse(id, block, rcode::REFUSED, None, Source::Refusal))
+    }
+
+    /// Writes an entry as the reply.
+    fn serve(&mut self, block: &Block, id: BlockId, entry: &Arc<Entry>, source: Source) -> Reply {
+        let extended = match (source, entry.kind()) {
+            (Source::Stale, _) if entry.rcode() == rcode::NXDOMAIN => {
+                Some(extended_error::STALE_NXDOMAIN_ANSWER)
+            }
+            (Source::Stale, _) => Some(extended_error::STALE_ANSWER),
+            (_, Kind::Failure) => Some(extended_error::CACHED_ERROR),
+            _ => None,
+        };
+        let age = match source {
+            Source::Stale => Age::Expired(STALE_TTL_SECS),
+            _ if block.cache.as_ref().is_some_and(|cache| cache.config.keep_ttl) => Age::Kept,
+            _ => entry.age(self.now),
+        };
+        let shape = self.shape(block, extended);
+        let Some(shape) = shape.fitting(entry.message().len()) else {
+            let len = bare(
+                self.out,
+                self.question,
+                self.shape(block, None),
+                entry.rcode().into(),
+                flag::TC,
+            );
+            return self.reply(id, len, entry.rcode(), source);
+        };
+        let is_authentic =
+            entry.is_authentic() && self.question.wants_authentic() && source != Source::Stale;
+        let extra = if is_authentic { flag::AD } else { 0 };
+        let len = stored(self.out, entry.message(), self.question, shape, entry.rcode(), extra);
+        if block.config.rotate {
+            self.scratch.turn = self.scratch.turn.wrapping_add(1);
+            entry.rotate(self.out, self.scratch.turn);
+        }
+        entry.rewrite_ttls(self.out, age);
+        self.reply(id, len, entry.rcode(), source)
+    }
+
+    /// A reply of a response code and no records.
+    fn refuse(
+        &mut self,
+        id: BlockId,
+        block: &Block,
+        rcode: u8,
+        extended: Option<u16>,
+        source: Source,
+    ) -> Reply {
+        let shape = self.shape(block, extended);
+        let len = bare(self.out, self.question, shape, rcode.into(), 0);
+        self.reply(id, len, rcode, source)
+    }
+
+    /// REFUSED, because no block answers for the name.
+    fn refuse_strangely(&mut self) -> Verdict {
+        let shape = self.shape_within(UDP_REPLY_MAX as u16, None);
+        let len = bare(self.out, self.question, shape, rcode::REFUSED.into(), 0);
+        let facts =
+            Facts { qtype: self.question.qtype, dnssec_ok: self.question.dnssec_ok(), ..NOBODY };
+        Verdict::Reply(Reply { len, facts, renew: None })
+    }
+
+    fn reply(&self, id: BlockId, len: usize, rcode: u8, source: Source) -> Reply {
+        let facts = Facts {
+            block: Some(id),
+            qtype: self.question.qtype,
+            rcode,
+            dnssec_ok: self.question.dnssec_ok(),
+            source,
+        };
+        Reply { len, facts, renew: None }
+    }
+
+    fn shape(&self, block: &Block, extended: Option<u16>) -> Shape {
+        self.shape_within(block.config.bufsize, extended)
+    }
+
+    /// What a reply to this client may look like: no larger than it says it can take, nor than we
+    /// are willing to send.
+    fn shape_within(&self, bufsize: u16, extended: Option<u16>) -> Shape {
+        let edns = self.question.edns;
+        let udp_max = edns.map_or(PLAIN_UDP_MAX, |edns| {
+            usize::from(edns.udp_size.min(bufsize)).max(PLAIN_UDP_MAX)
+        });
+        let len_max = match self.query.transport {
+            Transport::Udp => udp_max,
+            Transport::Tcp => header::TCP_MESSAGE_MAX,
+        };
+        let opt = edns.map(|edns| Opt {
+            udp_size: bufsize,
+            dnssec_ok: edns.dnssec_ok,
+            extended_error: extended,
+        });
+        Shape { len_max, opt }
+    }
+}
+
+fn hit_source(entry: &Entry) -> Source {
+    match entry.kind() {
+        Kind::Success => Source::CacheSuccess,
+        Kind::Denial => Source::CacheDenial,
+        Kind::Failure => Source::CacheFailure,
+    }
+}
+
+/// Whether this hit renews the entry: once for all hits of its last part.
+fn is_renewal_due(cache: &BlockCache, route: &Route, entry: &Entry, now: Now) -> bool {
+    let Some(prefetch) = &cache.config.prefetch else {
+        return false;
+    };
+    entry.is_due(now, prefetch.amount, prefetch.percentage)
+        && entry.renewal().claim(now, &route.health)
+}
+
+/// The name by which a question finds its zone: a DS record belongs to the parent's side of a zone
+/// cut (RFC 4035 section 3.1.4.1).
+fn place_of(name: &[u8], qtype: u16) -> &[u8] {
+    match qtype {
+        rtype::DS => parent(name),
+        _ => name,
+    }
+}
+
+/// Types that only make sense between servers, or in a message's own machinery.
+fn is_meta_type(qtype: u16) -> bool {
+    matches!(qtype, 0 | rtype::OPT | rtype::TKEY..=rtype::MAILA)
+}

@@ -1,0 +1,94 @@
+//! One server block as the engine sees it: its directives, and the stores they share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::Now;
+use super::cache::entry::Entry;
+use super::cache::lifetime::Bounds;
+use super::cache::shared::Store;
+use super::policy::hosts::HostsTable;
+use super::policy::loops::LoopProbe;
+use super::policy::route::Route;
+use super::wire::name::{Name, wire_is_at_or_below};
+use crate::config;
+
+/// One server block.
+#[derive(Debug)]
+pub struct Block {
+    /// Its directives.
+    pub config: config::Block,
+    /// Its `forward`s, longest zone first.
+    pub routes: Vec<Route>,
+    /// Its `cache`.
+    pub cache: Option<BlockCache>,
+    /// Its `hosts` table, replaced when the file changes.
+    pub hosts: Option<Arc<ArcSwap<HostsTable>>>,
+    /// Its `loop` probe.
+    pub probe: Option<Arc<LoopProbe>>,
+}
+
+impl Block {
+    /// The way a lower-case wire name is forwarded.
+    pub fn route(&self, name: &[u8]) -> Option<&Route> {
+        self.routes.iter().find(|route| route.takes(name))
+    }
+}
+
+/// What `cache` says, and where answers are kept: one store for both kinds unless the directive
+/// gives either a capacity of its own.
+#[derive(Debug)]
+pub struct BlockCache {
+    /// The directive.
+    pub config: config::Cache,
+    /// Where positive answers are.
+    pub success: Store,
+    /// Where negative answers and failures are.
+    pub denial: Store,
+}
+
+impl BlockCache {
+    /// What is known under a key, fresh if anything fresh is known. A fresh answer of either kind
+    /// comes before an expired one, and of two expired ones the positive comes first.
+    pub fn find(&self, key: &[u8], now: Now) -> Option<Arc<Entry>> {
+        let positive = self.success.find(key);
+        let is_fresh = |entry: &Arc<Entry>| entry.is_fresh(now);
+        if self.success.is(&self.denial) || positive.as_ref().is_some_and(is_fresh) {
+            return positive;
+        }
+        match (positive, self.denial.find(key)) {
+            (Some(expired), Some(negative)) if !is_fresh(&negative) => Some(expired),
+            (positive, negative) => negative.or(positive),
+        }
+    }
+
+    /// Bounds of positive lifetimes.
+    pub fn success_bounds(&self) -> Bounds {
+        bounds(&self.config.success)
+    }
+
+    /// Bounds of negative lifetimes.
+    pub fn denial_bounds(&self) -> Bounds {
+        bounds(&self.config.denial)
+    }
+
+    /// How long after its expiry an answer may be served, in milliseconds; 0: not at all.
+    pub fn stale_window_millis(&self) -> u64 {
+        self.config.serve_stale.as_ref().map_or(0, |stale| stale.window.as_millis() as u64)
+    }
+
+    /// Whether answers of a kind are kept for a lower-case wire name.
+    pub fn keeps(&self, part: &config::CachePart, name: &[u8]) -> bool {
+        let is_under =
+            |zones: &[Name]| zones.iter().any(|zone| wire_is_at_or_below(name, zone.wire()));
+        let is_served = self.config.zones.is_empty() || is_under(&self.config.zones);
+        let is_disabled =
+            part.disabled.as_ref().is_some_and(|zones| zones.is_empty() || is_under(zones));
+        is_served && !is_disabled
+    }
+}
+
+fn bounds(part: &config::CachePart) -> Bounds {
+    Bounds { ttl_max_secs: part.ttl_max_secs, ttl_min_secs: part.ttl_min_secs }
+}

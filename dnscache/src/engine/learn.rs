@@ -1,0 +1,139 @@
+//! What upstream said, and what becomes of it.
+
+use std::sync::Arc;
+
+use super::block::{Block, BlockCache};
+use super::cache::entry::{Entry, Kind};
+use super::cache::key::Key;
+use super::cache::lifetime::{Bounds, FAILURE_MAX_MILLIS, SILENCE_MILLIS, settle};
+use super::wire::answer::{Class, digest};
+use super::wire::edns::extended_error;
+use super::wire::header::rcode;
+use super::{Ask, Engine, Failure, Now, Outcome};
+
+/// Lifetimes where no `cache` directive bounds them; they matter for the TTLs that are passed on.
+const UNBOUNDED: Bounds = Bounds { ttl_max_secs: i32::MAX as u32, ttl_min_secs: 0 };
+
+impl Engine {
+    /// Takes in what upstream said to `ask`, a whole message that is checked here once more, and
+    /// says what the waiting clients get.
+    pub fn learn(&self, ask: &Ask, message: &[u8], now: Now) -> Outcome {
+        let block = self.block(ask.block);
+        let mut digest = match digest(&ask.key, message) {
+            Ok(digest) => digest,
+            Err(Class::Failure(rcode)) => {
+                return self.learn_failure(ask, Failure::Answered(rcode), now);
+            }
+            Err(_) => return self.learn_failure(ask, Failure::Broken, now),
+        };
+        let (positive, negative) = block.cache.as_ref().map_or((UNBOUNDED, UNBOUNDED), |cache| {
+            (cache.success_bounds(), cache.denial_bounds())
+        });
+        let lifetime_secs = settle(&mut digest, positive, negative);
+        let entry = Arc::new(Entry::answer(digest, lifetime_secs, now));
+        match &block.cache {
+            Some(cache) if lifetime_secs > 0 => cache.keep(&ask.key, &entry),
+            Some(cache) => cache.forget_expired(&ask.key, now),
+            None => {}
+        }
+        Outcome::Fresh(entry)
+    }
+
+    /// Takes in that upstream said nothing of use, and says what the waiting clients get: something
+    /// fresh if it was learned meanwhile, something expired if that may be served, a failure
+    /// otherwise, which is remembered for a moment (RFC 9520 section 3.2).
+    pub fn learn_failure(&self, ask: &Ask, failure: Failure, now: Now) -> Outcome {
+        let block = self.block(ask.block);
+        if let Some(outcome) = self.recall(ask, now) {
+            return outcome;
+        }
+        if let Some(known) = &ask.stale {
+            known.renewal().failed(failure, ask.asked, now);
+            if known.is_fresh(now) {
+                return Outcome::Fresh(Arc::clone(known));
+            }
+            let window_millis = block.cache.as_ref().map_or(0, BlockCache::stale_window_millis);
+            if known.is_servable_stale(now, window_millis) {
+                return Outcome::Stale(Arc::clone(known));
+            }
+        }
+        remember_failure(block, ask, failure, now);
+        let (rcode, extended_error) = match failure {
+            Failure::Silent => (rcode::SERVFAIL, Some(extended_error::NO_REACHABLE_AUTHORITY)),
+            Failure::Broken => (rcode::SERVFAIL, Some(extended_error::INVALID_DATA)),
+            Failure::Overloaded => (rcode::REFUSED, Some(extended_error::NOT_READY)),
+            Failure::Answered(rcode) if rcode <= 0xf => (rcode, None),
+            Failure::Answered(_) => (rcode::SERVFAIL, None),
+        };
+        Outcome::Failed { rcode, extended_error }
+    }
+
+    /// What the clients of a question get that is not asked because a bound of ours is reached: what
+    /// is known, fresh or expired, SERVFAIL otherwise.
+    pub fn turn_away(&self, ask: &Ask, now: Now) -> Outcome {
+        match self.learn_failure(ask, Failure::Overloaded, now) {
+            Outcome::Failed { .. } => Outcome::Failed {
+                rcode: rcode::SERVFAIL,
+                extended_error: Some(extended_error::NOT_READY),
+            },
+            known => known,
+        }
+    }
+
+    /// A fresh answer that became known after `ask` was made; for a renewal, one that is newer than
+    /// what it renews.
+    pub fn recall(&self, ask: &Ask, now: Now) -> Option<Outcome> {
+        let cache = self.block(ask.block).cache.as_ref()?;
+        let entry = cache.find(ask.key.as_bytes(), now)?;
+        let is_news = ask.stale.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &entry));
+        (is_news && entry.is_fresh(now) && entry.kind() != Kind::Failure)
+            .then_some(Outcome::Fresh(entry))
+    }
+}
+
+impl BlockCache {
+    /// Forgets an expired answer after upstream gave one that may not be kept: what was known is
+    /// no longer what upstream says, and must not be served stale.
+    fn forget_expired(&self, key: &Key, now: Now) {
+        if self.find(key.as_bytes(), now).is_some_and(|known| !known.is_fresh(now)) {
+            self.success.forget(key.as_bytes());
+            self.denial.forget(key.as_bytes());
+        }
+    }
+
+    /// Keeps an answer where its kind belongs, and forgets what the other kind said.
+    fn keep(&self, key: &Key, entry: &Arc<Entry>) {
+        let (part, store, other) = match entry.kind() {
+            Kind::Success => (&self.config.success, &self.success, &self.denial),
+            Kind::Denial | Kind::Failure => (&self.config.denial, &self.denial, &self.success),
+        };
+        if !store.is(other) {
+            other.forget(key.as_bytes());
+        }
+        if self.keeps(part, key.name()) {
+            store.keep(key.clone(), Arc::clone(entry));
+        } else if store.is(other) {
+            store.forget(key.as_bytes());
+        }
+    }
+}
+
+/// Remembers a failure where nothing better is known.
+fn remember_failure(block: &Block, ask: &Ask, failure: Failure, now: Now) {
+    let Some(cache) = &block.cache else { return };
+    let configured_millis = (cache.config.servfail.as_millis() as u64).min(FAILURE_MAX_MILLIS);
+    let lifetime_millis = match failure {
+        Failure::Answered(rcode::SERVFAIL) => configured_millis,
+        Failure::Answered(_) | Failure::Silent | Failure::Broken => {
+            configured_millis.min(SILENCE_MILLIS)
+        }
+        Failure::Overloaded => 0,
+    };
+    if lifetime_millis == 0 {
+        return;
+    }
+    let fixed = [ask.key.qtype().to_be_bytes(), ask.key.qclass().to_be_bytes()].concat();
+    let question = [ask.key.name(), &fixed].concat();
+    let entry = Entry::failure(&question, now, lifetime_millis);
+    cache.denial.keep(ask.key.clone(), Arc::new(entry));
+}

@@ -1,0 +1,7 @@
+//! What the configuration says about a question: whose it is, and what needs no upstream.
+
+pub mod acl;
+pub mod hosts;
+pub mod local;
+pub mod loops;
+pub mod route;

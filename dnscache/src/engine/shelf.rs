@@ -1,0 +1,243 @@
+//! What outlives a configuration: the stores, the numbers of routes and listen addresses.
+//!
+//! A reload assembles a new [`Engine`] from the same shelf, so it finds the cache it had. Nothing
+//! here does I/O: an engine for a test is assembled the same way.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::block::{Block, BlockCache};
+use super::cache::shared::{Limit, Store, Usage};
+use super::policy::hosts::HostsTable;
+use super::policy::loops::LoopProbe;
+use super::policy::route::{Route, RouteHealth, ZoneTable};
+use super::wire::name::Name;
+use super::{BlockId, Engine, Listener, ListenerId, RouteId};
+use crate::config::{self, Config};
+
+/// Octets all stores together may hold unless `cache { size }` says otherwise.
+pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Octets set aside for each entry of a store with a capacity in entries: a little more than what
+/// answers usually take, so that the capacity is what bounds it.
+const CAPACITY_ENTRY_BYTES: u64 = 1_024;
+
+/// Routes of earlier configurations that are remembered, so that going back to one finds its
+/// answers; when there are more, only those in use stay.
+const ROUTES_REMEMBERED: usize = 1_024;
+
+/// What outlives a configuration. A clone shares the stores; making an engine from it changes the
+/// clone alone, which takes the original's place once the engine is in force.
+#[derive(Debug, Default, Clone)]
+pub struct Shelf {
+    shared: Option<Store>,
+    /// Stores of blocks with a capacity of their own, by what they are for.
+    stores: HashMap<String, Store>,
+    routes: HashMap<String, (RouteId, Arc<RouteHealth>)>,
+    routes_made: u32,
+    listeners: Vec<SocketAddr>,
+}
+
+/// What an engine needs to know that no configuration says.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The host's name, for `id.server`.
+    pub host: String,
+    /// An unpredictable number, for the names of `loop` probes; another one for each engine.
+    pub random: u64,
+}
+
+/// A store and what it is for, for whoever counts.
+#[derive(Debug, Clone)]
+pub struct Shelved {
+    /// What it is for: `shared`, or the zones and kind of the block it belongs to.
+    pub purpose: String,
+    /// How full it is.
+    pub usage: Usage,
+    /// Its bounds.
+    pub limit: Limit,
+}
+
+impl Shelf {
+    /// Makes the engine of a configuration.
+    pub fn assemble(&mut self, config: &Config, surroundings: &Surroundings) -> Engine {
+        let stores = self.stores_for(config);
+        let mut taken = Vec::new();
+        let blocks: Vec<Block> = config
+            .blocks
+            .iter()
+            .zip(stores)
+            .enumerate()
+            .map(|(index, (block, cache))| Block {
+                routes: self.routes_of(block, &mut taken),
+                cache,
+                hosts: block
+                    .hosts
+                    .as_ref()
+                    .map(|hosts| Arc::new(ArcSwap::from_pointee(inline_table(hosts)))),
+                probe: block
+                    .detect_loop
+                    .then(|| Arc::new(LoopProbe::new(probe_name(block, surroundings, index)))),
+                config: block.clone(),
+            })
+            .collect();
+        if self.routes.len() > ROUTES_REMEMBERED {
+            self.routes.retain(|_, (id, _)| taken.contains(id));
+        }
+        let listeners = self.listeners_of(config);
+        Engine { blocks, listeners, host: surroundings.host.clone() }
+    }
+
+    /// The number of a listen address; the same for every configuration.
+    pub fn listener(&mut self, address: SocketAddr) -> ListenerId {
+        let known = self.listeners.iter().position(|listener| *listener == address);
+        let index = known.unwrap_or_else(|| {
+            self.listeners.push(address);
+            self.listeners.len() - 1
+        });
+        ListenerId(index as u16)
+    }
+
+    /// Every store and how full it is.
+    pub fn stores(&self) -> Vec<Shelved> {
+        let shelved = |purpose: &str, store: &Store| Shelved {
+            purpose: purpose.to_owned(),
+            usage: store.usage(),
+            limit: store.limit(),
+        };
+        let shared = self.shared.iter().map(|store| shelved("shared", store));
+        shared.chain(self.stores.iter().map(|(purpose, store)| shelved(purpose, store))).collect()
+    }
+
+    fn listeners_of(&mut self, config: &Config) -> Vec<Listener> {
+        let mut tables: HashMap<ListenerId, ZoneTable> = HashMap::new();
+        for (index, block) in config.blocks.iter().enumerate() {
+            for address in &block.listen {
+                let table = tables.entry(self.listener(*address)).or_default();
+                for zone in &block.zones {
+                    table.add(zone.clone(), BlockId(index as u16));
+                }
+            }
+        }
+        self.listeners
+            .iter()
+            .enumerate()
+            .map(|(index, address)| Listener {
+                address: *address,
+                zones: tables.remove(&ListenerId(index as u16)).unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// The ways of a block, longest zone first. `taken` are the numbers that other blocks of this
+    /// configuration already have: two blocks that forward alike still have options of their own.
+    fn routes_of(&mut self, block: &config::Block, taken: &mut Vec<RouteId>) -> Vec<Route> {
+        let mut routes: Vec<Route> = block
+            .forwards
+            .iter()
+            .map(|forward| {
+                let (id, health) = self.route(block, forward, taken);
+                taken.push(id);
+                Route { id, from: forward.from.clone(), except: forward.except.clone(), health }
+            })
+            .collect();
+        routes.sort_by_key(|route| std::cmp::Reverse(route.from.wire().len()));
+        routes
+    }
+
+    fn route(
+        &mut self,
+        block: &config::Block,
+        forward: &config::Forward,
+        taken: &[RouteId],
+    ) -> (RouteId, Arc<RouteHealth>) {
+        let identity = format!("{:?} {:?} {:?}", block.zones, forward.from, forward.to);
+        let mut copy = 0;
+        loop {
+            let made = &mut self.routes_made;
+            let route = self.routes.entry(format!("{identity} {copy}")).or_insert_with(|| {
+                let id = RouteId(*made);
+                *made += 1;
+                (id, Arc::default())
+            });
+            if !taken.contains(&route.0) {
+                return route.clone();
+            }
+            copy += 1;
+        }
+    }
+
+    /// The stores of each block: the shared one, or one of its own where a capacity is given.
+    /// Capacities get at most half of all octets, in proportion; the shared store has the rest.
+    fn stores_for(&mut self, config: &Config) -> Vec<Option<BlockCache>> {
+        let caches = config.blocks.iter().map(|block| block.cache.as_ref());
+        let sizes = caches.clone().flatten().filter_map(|cache| cache.size_bytes);
+        let total = sizes.max().unwrap_or(CACHE_BYTES_DEFAULT);
+        let capacities =
+            caches.flatten().flat_map(|cache| [cache.success.capacity, cache.denial.capacity]);
+        let wanted: u64 =
+            capacities.flatten().map(|entries| entries.saturating_mul(CAPACITY_ENTRY_BYTES)).sum();
+        let granted = wanted.min(total / 2);
+        let shared = Limit { bytes_max: total - granted, entries_max: None };
+        let shared = resized(self.shared.take(), shared);
+        self.shared = Some(shared.clone());
+        let scale = |entries: u64| {
+            let bytes = u128::from(entries.saturating_mul(CAPACITY_ENTRY_BYTES));
+            (bytes * u128::from(granted) / u128::from(wanted.max(1))) as u64
+        };
+        let mut earlier = std::mem::take(&mut self.stores);
+        let mut store_of = |block: &config::Block, kind: &str, part: &config::CachePart| {
+            let Some(entries) = part.capacity else {
+                return shared.clone();
+            };
+            let purpose = format!("{} {} {kind}", block.server_label, zones_label(block));
+            let limit = Limit { bytes_max: scale(entries), entries_max: Some(entries) };
+            let store = resized(earlier.remove(&purpose), limit);
+            self.stores.insert(purpose, store.clone());
+            store
+        };
+        let cache_of = |block: &config::Block| {
+            let config = block.cache.clone()?;
+            let success = store_of(block, "success", &config.success);
+            let denial = store_of(block, "denial", &config.denial);
+            Some(BlockCache { config, success, denial })
+        };
+        config.blocks.iter().map(cache_of).collect()
+    }
+}
+
+/// A store with this bound that holds what `earlier` held.
+fn resized(earlier: Option<Store>, limit: Limit) -> Store {
+    match earlier {
+        Some(store) if store.limit() == limit => store,
+        Some(store) => store.resized(limit),
+        None => Store::new(limit),
+    }
+}
+
+/// The zones of a block as metrics show them.
+pub fn zones_label(block: &config::Block) -> String {
+    block.zones.iter().map(Name::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn inline_table(hosts: &config::Hosts) -> HostsTable {
+    let mut table = HostsTable::default();
+    for (address, names) in &hosts.inline {
+        table.add(*address, names.clone());
+    }
+    table
+}
+
+fn probe_name(block: &config::Block, surroundings: &Surroundings, index: usize) -> Name {
+    let (high, low) = (surroundings.random >> 32, surroundings.random & 0xffff_ffff);
+    let zone = block.zones.first().cloned().unwrap_or_else(Name::root);
+    let labels = format!("{high:08x}.{:08x}", low.wrapping_add(index as u64) as u32);
+    Name::from_text(&format!(
+        "{labels}.{}",
+        if zone.is_root() { String::new() } else { zone.to_string() }
+    ))
+    .or_else(|_| Name::from_text(&labels))
+    .expect("two short labels are a name")
+}

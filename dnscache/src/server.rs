@@ -1,0 +1,187 @@
+//! Joins the parts: start, reload, drain.
+//!
+//! [`run`] is the whole life of the process. `running` has the parts while they run and puts a
+//! configuration in force; `follow` keeps an eye on files and loops; `readings` tells the metrics
+//! where the numbers are.
+
+mod running;
+mod follow;
+mod pages;
+mod readings;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::flags::Flags;
+use crate::config::{self, Config, Origin};
+use crate::counts::BlockCounts;
+use crate::engine::Engine;
+use running::Running;
+
+/// What one configuration makes the planes do; replaced whole by a reload.
+pub struct Plan {
+    /// Decides about packets.
+    pub engine: Engine,
+    /// Where to count them, by `BlockId`.
+    pub counts: Vec<Arc<BlockCounts>>,
+    /// What is written about each of them, by `BlockId`; `None`: no query log.
+    pub logs: Vec<Option<config::Log>>,
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// What keeps the program from starting, said so that the operator can mend it.
+pub fn run(flags: &Flags) -> anyhow::Result<()> {
+    let config = config::load(flags)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(slow_threads().get())
+        .thread_name("slow")
+        .enable_all()
+        .build()
+        .context("starting the threads of the slow plane")?;
+    runtime.block_on(live(flags, config))
+}
+
+/// Threads of the slow plane: misses wait for the network, so one per core is plenty, and two let
+/// a scrape or a reload pass beside them on the smallest machine.
+fn slow_threads() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(cores.clamp(2, 8)).expect("at least 2")
+}
+
+async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("listening for signals")?;
+    let mut running = Running::start(flags, config).await?;
+    let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;
+    announce(&running);
+    loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Reload => running.reload(flags, Asked::BySignal).await,
+                Wish::Drain => break,
+                Wish::Quit => return Ok(()),
+            },
+            event = running.next_event() => match event {
+                follow::Event::LookAtCorefile => running.reload(flags, Asked::ByTimer).await,
+                follow::Event::Loop { generation, place } => running.break_loop(generation, &place).await?,
+            },
+        }
+    }
+    drain(running, &mut signals).await;
+    Ok(())
+}
+
+/// Who asked for a reload: a timer reloads what has changed, a signal says so either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// SIGHUP or SIGUSR1.
+    BySignal,
+    /// `reload`.
+    ByTimer,
+}
+
+/// Lameduck, then the end: what was received is answered. A second signal does not wait.
+async fn drain(mut running: Running, signals: &mut Signals) {
+    let lameduck = running.begin_drain();
+    if !lameduck.is_zero() {
+        tracing::info!(seconds = lameduck.as_secs_f32(), "going on for the time of lameduck");
+    }
+    let in_order = async {
+        tokio::time::sleep(lameduck).await;
+        running.drain().await;
+    };
+    tokio::select! {
+        () = in_order => tracing::info!("drained"),
+        () = signals.no_patience() => tracing::warn!("told again to end: ending at once"),
+    }
+}
+
+/// Says where it listens and, to somebody who tries it out, what to try.
+fn announce(running: &Running) {
+    let addresses = running.addresses();
+    let listening: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!("dnscache {version} listening on {} (UDP and TCP)", listening.join(", "));
+    if let (Origin::BuiltIn, Some(first)) = (running.origin(), addresses.first()) {
+        tracing::info!(
+            "no -conf given: answers are cached and come from the nameservers in /etc/resolv.conf; \
+             try: dig @{} -p {} example.com",
+            first.ip(),
+            first.port()
+        );
+    }
+}
+
+/// What a signal asks for.
+enum Wish {
+    Reload,
+    Drain,
+    Quit,
+}
+
+struct Signals {
+    hangup: Signal,
+    user: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.user.recv() => Wish::Reload,
+            _ = self.terminate.recv() => Wish::Drain,
+            _ = self.interrupt.recv() => Wish::Drain,
+            _ = self.quit.recv() => Wish::Quit,
+        }
+    }
+
+    /// Waits for a signal that ends; reloads are over.
+    async fn no_patience(&mut self) {
+        while matches!(self.next().await, Wish::Reload) {}
+    }
+}
+
+/// The process's number in a file, as long as it runs.
+struct PidFile<'a>(&'a Path);
+
+impl<'a> PidFile<'a> {
+    fn write(path: &'a Path) -> anyhow::Result<Self> {
+        std::fs::write(path, format!("{}\n", std::process::id())).with_context(|| {
+            format!(
+                "-pidfile {}: cannot be written; name a file in a writable folder",
+                path.display()
+            )
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "the pid file stays behind");
+        }
+    }
+}
+
+/// How long the planes may take to finish what is in flight.
+const DRAIN_MAX: Duration = Duration::from_secs(6);

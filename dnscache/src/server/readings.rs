@@ -1,0 +1,151 @@
+//! Where the numbers of the metrics are, for one configuration in force.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Plan;
+use super::running::Counts;
+use crate::admin::self_check::SelfChecks;
+use crate::admin::sources::{
+    BlockSource, CachePartReading, CacheReading, ConnectionReading, ForwardReading, HostsReading,
+    ReloadReading, Sources, UpstreamReading,
+};
+use crate::config::{self, Config};
+use crate::counts::HistogramReading;
+use crate::engine::cache::shared::{Store, Usage};
+use crate::engine::shelf::{Shelf, zones_label};
+use crate::slow::upstream::UpstreamCounts;
+use crate::slow::upstream::counts::{DurationSnapshot, PeerSnapshot};
+
+/// The sources of a plan's numbers.
+pub fn sources(
+    config: &Config,
+    plan: &Arc<Plan>,
+    counts: &Counts,
+    shelf: &Arc<Mutex<Shelf>>,
+    self_checks: Arc<SelfChecks>,
+) -> Sources {
+    let blocks = config.blocks.iter().zip(&plan.counts).map(|(block, counts)| BlockSource {
+        counts: Arc::clone(counts),
+        directives: directives(config, block),
+    });
+    let (cached, shelf) = (Arc::clone(plan), Arc::clone(shelf));
+    let upstreams = Arc::clone(&counts.upstreams);
+    let hosting = Arc::clone(plan);
+    let (failed, fingerprint) = (Arc::clone(&counts.reloads_failed), config.fingerprint);
+    Sources {
+        blocks: blocks.collect(),
+        planes: Some(Arc::clone(&counts.planes)),
+        caches: Some(Box::new(move || caches(&cached, &shelf))),
+        forwards: Some(Box::new(move || forwards(&upstreams))),
+        hosts: config.blocks.iter().any(|block| block.hosts.is_some()).then(
+            || -> Box<dyn Fn() -> HostsReading + Send + Sync> { Box::new(move || hosts(&hosting)) },
+        ),
+        reload: Some(Box::new(move || ReloadReading {
+            failed: failed.load(Ordering::Relaxed),
+            version: Some(("fingerprint".to_owned(), format!("{fingerprint:016x}"))),
+        })),
+        self_checks: config.health.is_some().then_some(self_checks),
+    }
+}
+
+/// The directives a block uses, under their names.
+fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
+    let used = [
+        ("acl", !block.acl.is_empty()),
+        ("bufsize", usize::from(block.bufsize) != crate::engine::wire::UDP_REPLY_MAX),
+        ("cache", block.cache.is_some()),
+        ("chaos", block.chaos.is_some()),
+        ("debug", block.debug),
+        ("errors", block.errors),
+        ("forward", !block.forwards.is_empty()),
+        ("health", config.health.is_some()),
+        ("hosts", block.hosts.is_some()),
+        ("loadbalance", block.rotate),
+        ("log", block.log.is_some()),
+        ("loop", block.detect_loop),
+        ("prometheus", !config.prometheus.is_empty()),
+        ("ready", !config.ready.is_empty()),
+        ("reload", config.reload.is_some()),
+        ("whoami", block.whoami),
+    ];
+    used.into_iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name).collect()
+}
+
+fn caches(plan: &Plan, shelf: &Mutex<Shelf>) -> CacheReading {
+    let stores = shelf.lock().unwrap_or_else(PoisonError::into_inner).stores();
+    let mut parts = Vec::new();
+    for block in plan.engine.blocks() {
+        let Some(cache) = &block.cache else { continue };
+        for (kind, is_success, store) in
+            [("success", true, &cache.success), ("denial", false, &cache.denial)]
+        {
+            let (entries, evictions) = residents(block, is_success, store);
+            parts.push(CachePartReading {
+                server: block.config.server_label.clone(),
+                zones: zones_label(&block.config),
+                kind,
+                entries,
+                evictions,
+            });
+        }
+    }
+    CacheReading {
+        parts,
+        bytes: stores.iter().map(|store| store.usage.bytes).sum(),
+        bytes_max: stores.iter().map(|store| store.limit.bytes_max).sum(),
+    }
+}
+
+/// Entries and evictions of one kind in one block.
+fn residents(block: &crate::engine::block::Block, is_success: bool, store: &Store) -> (u64, u64) {
+    let Usage { residents, .. } = store.usage();
+    let of_block = residents.iter().filter(|tally| {
+        tally.is_success == is_success && block.routes.iter().any(|route| route.id == tally.route)
+    });
+    of_block.fold((0, 0), |(entries, evicted), tally| {
+        (entries + tally.entries, evicted + tally.evicted)
+    })
+}
+
+fn forwards(counts: &UpstreamCounts) -> ForwardReading {
+    let snapshot = counts.snapshot();
+    ForwardReading {
+        upstreams: snapshot.upstreams.iter().map(upstream).collect(),
+        healthcheck_broken: snapshot.healthcheck_broken,
+        max_concurrent_rejects: snapshot.max_concurrent_rejects,
+    }
+}
+
+fn upstream(peer: &PeerSnapshot) -> UpstreamReading {
+    let connections = peer.connections.iter().map(|connection| ConnectionReading {
+        proto: connection.proto.to_owned(),
+        hits: connection.hits,
+        misses: connection.misses,
+    });
+    UpstreamReading {
+        to: peer.to.clone(),
+        proxy_name: "forward".to_owned(),
+        durations: peer.requests.iter().map(duration).collect(),
+        healthcheck_failures: peer.healthcheck_failures,
+        connections: connections.collect(),
+        forged: peer.dropped.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+    }
+}
+
+fn duration(snapshot: &DurationSnapshot) -> (String, HistogramReading) {
+    let reading = HistogramReading {
+        buckets: snapshot.buckets.to_vec(),
+        count: snapshot.count,
+        sum: snapshot.sum_secs,
+    };
+    (crate::counts::rcode_label(snapshot.rcode).into_owned(), reading)
+}
+
+fn hosts(plan: &Plan) -> HostsReading {
+    let tables = plan.engine.blocks().iter().filter_map(|block| block.hosts.as_ref());
+    HostsReading {
+        entries: tables.clone().map(|table| table.load().len() as u64).sum(),
+        reloaded_at_secs: tables.filter_map(|table| table.load().read_at_secs()).reduce(f64::max),
+    }
+}

@@ -1,0 +1,480 @@
+//! The parts while they run, and how a configuration is put in force.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
+use super::pages::AdminPages;
+use super::readings::sources;
+use super::{Asked, DRAIN_MAX, Plan};
+use crate::config::flags::Flags;
+use crate::config::{self, Config, Origin};
+use crate::counts::{BlockCounts, PlaneCounts};
+use crate::engine::shelf::{Shelf, Surroundings, zones_label};
+use crate::engine::{ListenerId, RouteId};
+use crate::fast::{BindError, Bound, FastPlane};
+use crate::handoff::{Door, door};
+use crate::slow::inflight::Limits;
+use crate::slow::tcp::{self, TcpLimits};
+use crate::slow::upstream::{Route, UpstreamCounts};
+use crate::slow::{Routes, miss};
+
+/// Errands the door holds: at a packet a microsecond that is eight milliseconds of a slow plane
+/// that does not get a turn.
+const DOOR_CAPACITY: usize = 8_192;
+/// Addresses that a reload can add before their workers share the atomic shard of the counts.
+const SPARE_ADDRESSES: usize = 4;
+
+/// Everything that runs.
+pub struct Running {
+    config: Config,
+    /// What was in force before, to go back to if the new one makes a loop.
+    config_before: Option<Config>,
+    /// The number of the configuration in force.
+    generation: u64,
+    /// The fingerprint of a configuration that made a loop.
+    refused: Option<u64>,
+    shelf: Arc<Mutex<Shelf>>,
+    plans: Arc<ArcSwap<Plan>>,
+    door: Door,
+    fast: Option<FastPlane>,
+    streams: HashMap<SocketAddr, Stream>,
+    limits: Arc<TcpLimits>,
+    routes: Routes<Route>,
+    wires: HashMap<RouteId, Wire>,
+    misses: (CancellationToken, JoinHandle<()>),
+    counts: Counts,
+    admin: AdminPages,
+    followers: Followers,
+    events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+}
+
+/// The numbers, kept over reloads.
+pub struct Counts {
+    /// Of the planes.
+    pub planes: Arc<PlaneCounts>,
+    /// Of the blocks, by server and zone label.
+    pub blocks: HashMap<(String, String), Arc<BlockCounts>>,
+    /// Of the upstreams.
+    pub upstreams: Arc<UpstreamCounts>,
+    /// Configurations that were refused.
+    pub reloads_failed: Arc<AtomicU64>,
+    /// How many shards each has.
+    shards: usize,
+}
+
+/// A TCP listener being served.
+struct Stream {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// A route and what it was made of.
+struct Wire {
+    made_of: (config::Forward, u16),
+    route: Arc<Route>,
+}
+
+/// An address whose sockets are open and not read yet.
+struct Ground {
+    address: SocketAddr,
+    datagrams: Bound,
+    stream: TcpListener,
+}
+
+impl Running {
+    /// Puts the first configuration in force.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on, an upstream that cannot be used.
+    pub async fn start(flags: &Flags, config: Config) -> anyhow::Result<Self> {
+        let workers = workers(flags, &config);
+        let (door, errands) = door(DOOR_CAPACITY);
+        let shards = 1 + workers.get() * (listen_addresses(&config).len() + SPARE_ADDRESSES);
+        let counts = Counts::new(shards);
+        let empty = Plan {
+            engine: Shelf::default().assemble(&nothing(&config), &surroundings()),
+            counts: Vec::new(),
+            logs: Vec::new(),
+        };
+        let plans = Arc::new(ArcSwap::from_pointee(empty));
+        let routes = Routes::default();
+        let stop = CancellationToken::new();
+        let carried = miss::run(
+            errands,
+            Arc::clone(&routes),
+            Limits::default(),
+            Arc::clone(&counts.planes),
+            stop.clone(),
+        );
+        let misses = (stop, tokio::spawn(carried));
+        let fast = FastPlane::new(
+            workers,
+            shards,
+            Arc::clone(&plans),
+            door.clone(),
+            Arc::clone(&counts.planes),
+        );
+        let mut running = Self {
+            shelf: Arc::default(),
+            plans,
+            door,
+            fast: Some(fast),
+            streams: HashMap::new(),
+            limits: Arc::new(TcpLimits::for_this_process()),
+            routes,
+            wires: HashMap::new(),
+            misses,
+            admin: AdminPages::new(),
+            counts,
+            followers: Followers::none(),
+            events: mpsc::channel(EVENTS_MAX),
+            config: nothing(&config),
+            config_before: None,
+            generation: 0,
+            refused: None,
+        };
+        running.put_in_force(config).await?;
+        anyhow::ensure!(!running.streams.is_empty(), "no address can be served");
+        Ok(running)
+    }
+
+    /// Addresses served, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        listen_addresses(&self.config)
+    }
+
+    /// Where the configuration in force came from.
+    pub fn origin(&self) -> &Origin {
+        &self.config.origin
+    }
+
+    /// The next thing that must be acted upon.
+    pub async fn next_event(&mut self) -> Event {
+        self.events.1.recv().await.expect("the sender lives in the same struct")
+    }
+
+    /// Reads the configuration again and puts it in force if it is another one. A broken one is
+    /// named in the log and changes nothing.
+    pub async fn reload(&mut self, flags: &Flags, asked: Asked) {
+        let loaded = config::load(flags).map_err(anyhow::Error::from);
+        let outcome = match loaded {
+            // A timer would go back and forth between this one and the one before.
+            Ok(config) if asked == Asked::ByTimer && self.refused == Some(config.fingerprint) => {
+                return;
+            }
+            Ok(config) if config.fingerprint == self.config.fingerprint => {
+                if asked == Asked::BySignal {
+                    tracing::info!("reload: the configuration is the one in force");
+                }
+                return;
+            }
+            Ok(config) => self.put_in_force(config).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => tracing::info!(
+                fingerprint = self.config.fingerprint,
+                "reload: the new configuration is in force"
+            ),
+            Err(error) => {
+                self.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!("reload: {error:#}; the old configuration stays in force");
+            }
+        }
+    }
+
+    /// Ends a loop through ourselves that was found under the configuration of this number: back
+    /// to the one before, or, if it was the first, an error that ends the process, as operators of
+    /// node-cache expect.
+    pub async fn break_loop(&mut self, generation: u64, place: &str) -> anyhow::Result<()> {
+        if generation != self.generation {
+            return Ok(());
+        }
+        let message = format!(
+            "loop: questions to {place} come back to this server: its forward leads here; \
+             name upstreams that do not forward to it"
+        );
+        let Some(previous) = self.config_before.take() else { anyhow::bail!(message) };
+        tracing::error!("{message}; going back to the configuration before");
+        self.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
+        self.refused = Some(self.config.fingerprint);
+        if let Err(error) = self.put_in_force(previous).await {
+            tracing::error!("the configuration before cannot be put in force again: {error:#}");
+        }
+        self.config_before = None;
+        Ok(())
+    }
+
+    /// Tells the world that the end is near; returns how long to go on all the same.
+    pub fn begin_drain(&mut self) -> Duration {
+        self.followers = Followers::none();
+        self.admin.begin_drain();
+        self.config.health.as_ref().map_or(Duration::ZERO, |health| health.lameduck)
+    }
+
+    /// Answers what was received, then closes everything.
+    pub async fn drain(mut self) {
+        for stream in self.streams.values() {
+            stream.stop.cancel();
+        }
+        if let Some(fast) = self.fast.take() {
+            tokio::task::block_in_place(|| fast.drain());
+        }
+        // Without a door nothing new comes to the misses, so they end when the last is answered.
+        drop(self.door);
+        let (stop, misses) = self.misses;
+        stop.cancel();
+        let ending = async {
+            for (_, stream) in self.streams {
+                let _ = stream.task.await;
+            }
+            let _ = misses.await;
+        };
+        if tokio::time::timeout(DRAIN_MAX, ending).await.is_err() {
+            tracing::warn!("some clients were still waiting at the end");
+        }
+        self.admin.close().await;
+    }
+
+    /// Puts a configuration in force: takes what it needs from the machine and makes its parts,
+    /// any of which may fail and leaves everything as it was; then lets go of addresses that are
+    /// gone, swaps the plan in, and serves what is new.
+    async fn put_in_force(&mut self, config: Config) -> anyhow::Result<()> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let grounds = self.take_grounds(&config)?;
+        let pages = self.admin.open(&config)?;
+        let mut shelf = self.shelf().clone();
+        let engine = shelf.assemble(&config, &surroundings());
+        let wires = self.make_wires(&config, &engine)?;
+        let hosts = read_hosts(&engine, &self.plans.load_full().engine).await;
+        let counts = self.counts.of_blocks(&config);
+        let logs = config.blocks.iter().map(|block| block.log.clone()).collect();
+        let plan = Arc::new(Plan { engine, counts, logs });
+
+        self.leave_addresses(&config);
+        *self.shelf() = shelf;
+        self.replace_routes(wires);
+        self.plans.store(Arc::clone(&plan));
+        self.serve(grounds);
+        let sources = sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
+        self.admin.serve(pages, sources).await;
+        self.follow(&config, &plan, hosts);
+        self.config_before = (!self.config.blocks.is_empty()).then(|| self.config.clone());
+        self.config = config;
+        Ok(())
+    }
+
+    /// Watches what this configuration names, and nothing of the one before.
+    fn follow(&mut self, config: &Config, plan: &Arc<Plan>, hosts: Vec<HostsFile>) {
+        self.generation += 1;
+        let notes = Notes { events: self.events.0.clone(), generation: self.generation };
+        self.followers = Followers::start(config, plan, &self.routes.load(), hosts, &notes);
+    }
+
+    /// Opens the sockets of addresses that are not served yet.
+    fn take_grounds(&self, config: &Config) -> anyhow::Result<Vec<Ground>> {
+        let fast = self.fast.as_ref().context("the server is ending")?;
+        let wanted = listen_addresses(config);
+        let mut grounds = Vec::new();
+        for address in &wanted {
+            if self.streams.contains_key(address) {
+                continue;
+            }
+            match fast.bind(*address) {
+                Ok(datagrams) => {
+                    let stream = tcp::bind(*address)?;
+                    grounds.push(Ground { address: *address, datagrams, stream });
+                }
+                Err(error) if is_without_ipv6(*address, &wanted, &error) => {
+                    tracing::warn!("{address} is left out: this machine has no IPv6");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(grounds)
+    }
+
+    /// The routes of a configuration: those that are made of the same stay, with their connections.
+    fn make_wires(
+        &self,
+        config: &Config,
+        engine: &crate::engine::Engine,
+    ) -> anyhow::Result<HashMap<RouteId, Wire>> {
+        let mut wires = HashMap::new();
+        for (block, made) in config.blocks.iter().zip(engine.blocks()) {
+            for way in &made.routes {
+                let forward = block.forwards.iter().find(|forward| forward.from == way.from);
+                let forward = forward.context("a route has its forward")?;
+                let made_of = (forward.clone(), block.bufsize);
+                let route = match self.wires.get(&way.id) {
+                    Some(wire) if wire.is_made_of(&made_of) => Arc::clone(&wire.route),
+                    _ => Route::start(
+                        forward,
+                        block.bufsize,
+                        Arc::clone(&way.health),
+                        Arc::clone(&self.counts.upstreams),
+                    )?,
+                };
+                wires.insert(way.id, Wire { made_of, route });
+            }
+        }
+        Ok(wires)
+    }
+
+    /// Questions that were on their way when a route went keep it until the reload after this one.
+    fn replace_routes(&mut self, wires: HashMap<RouteId, Wire>) {
+        let mut known: HashMap<RouteId, Arc<Route>> =
+            self.wires.iter().map(|(id, wire)| (*id, Arc::clone(&wire.route))).collect();
+        known.extend(wires.iter().map(|(id, wire)| (*id, Arc::clone(&wire.route))));
+        for (id, wire) in &self.wires {
+            let stays = wires.get(id).is_some_and(|new| Arc::ptr_eq(&new.route, &wire.route));
+            if !stays {
+                wire.route.close();
+            }
+        }
+        self.routes.store(Arc::new(known));
+        self.wires = wires;
+    }
+
+    /// Starts to read the new sockets.
+    fn serve(&mut self, grounds: Vec<Ground>) {
+        let Some(fast) = &mut self.fast else { return };
+        for Ground { address, datagrams, stream } in grounds {
+            let id = listener_id(&self.shelf, address);
+            if let Err(error) = fast.start(id, datagrams) {
+                tracing::error!("{error}; the address is not served until the next reload");
+                continue;
+            }
+            let stop = CancellationToken::new();
+            let serving = tcp::serve(
+                stream,
+                id,
+                Arc::clone(&self.plans),
+                self.door.clone(),
+                Arc::clone(&self.limits),
+                Arc::clone(&self.counts.planes),
+                stop.clone(),
+            );
+            self.streams.insert(address, Stream { stop, task: tokio::spawn(serving) });
+        }
+    }
+
+    /// Stops serving addresses that the configuration does not name; what was received is answered.
+    fn leave_addresses(&mut self, config: &Config) {
+        let wanted = listen_addresses(config);
+        let gone: Vec<SocketAddr> =
+            self.streams.keys().filter(|address| !wanted.contains(address)).copied().collect();
+        for address in gone {
+            if let Some(stream) = self.streams.remove(&address) {
+                stream.stop.cancel();
+            }
+            let id = listener_id(&self.shelf, address);
+            if let Some(fast) = &mut self.fast {
+                tokio::task::block_in_place(|| fast.close(id));
+            }
+        }
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Events that may wait for the server; they come seconds apart.
+const EVENTS_MAX: usize = 16;
+
+impl Wire {
+    /// Whether it was made of this; where the directive stands does not matter.
+    fn is_made_of(&self, (forward, bufsize): &(config::Forward, u16)) -> bool {
+        let mut own = self.made_of.0.clone();
+        own.position = forward.position.clone();
+        own == *forward && self.made_of.1 == *bufsize
+    }
+}
+
+impl Counts {
+    fn new(shards: usize) -> Self {
+        Self {
+            planes: Arc::new(PlaneCounts::new(shards - 1)),
+            blocks: HashMap::new(),
+            upstreams: Arc::default(),
+            reloads_failed: Arc::default(),
+            shards,
+        }
+    }
+
+    /// The counts of each block; a block that was there before goes on counting.
+    fn of_blocks(&mut self, config: &Config) -> Vec<Arc<BlockCounts>> {
+        let shards = self.shards;
+        let labels =
+            config.blocks.iter().map(|block| (block.server_label.clone(), zones_label(block)));
+        labels
+            .map(|label| {
+                let made =
+                    || Arc::new(BlockCounts::new(label.0.clone(), label.1.clone(), shards - 1));
+                Arc::clone(self.blocks.entry(label.clone()).or_insert_with(made))
+            })
+            .collect()
+    }
+}
+
+/// UDP workers per address: the flag, `multisocket`, or one per core.
+fn workers(flags: &Flags, config: &Config) -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    flags.workers.or(config.sockets).unwrap_or(cores)
+}
+
+/// Every address a configuration listens on, once, in its order.
+fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for address in config.blocks.iter().flat_map(|block| &block.listen) {
+        if !addresses.contains(address) {
+            addresses.push(*address);
+        }
+    }
+    addresses
+}
+
+/// Whether an address cannot be had only because the machine has no IPv6, and another one is
+/// wanted beside it: `[::]` and `[::1]` come in pairs with their IPv4 counterparts.
+fn is_without_ipv6(address: SocketAddr, wanted: &[SocketAddr], error: &BindError) -> bool {
+    let is_implied = address.ip().is_unspecified() || address.ip().is_loopback();
+    let has_other = wanted.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+    let code = error.cause.raw_os_error();
+    let is_missing = matches!(code, Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
+    address.is_ipv6() && is_implied && has_other && is_missing
+}
+
+fn listener_id(shelf: &Mutex<Shelf>, address: SocketAddr) -> ListenerId {
+    shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner).listener(address)
+}
+
+/// What a configuration is without its blocks: what is in force before the first one.
+fn nothing(config: &Config) -> Config {
+    Config {
+        blocks: Vec::new(),
+        health: None,
+        fingerprint: 0,
+        warnings: Vec::new(),
+        ..config.clone()
+    }
+}
+
+fn surroundings() -> Surroundings {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Surroundings { host: host.trim().to_owned(), random: rand::random() }
+}

@@ -1,0 +1,243 @@
+//! The upstreams of one `forward`, and questions to them.
+//!
+//! `select` puts the upstreams in order, `walk` takes one question past them, `peer` asks one of
+//! them and keeps an eye on its health, `connections` holds its open TCP and TLS connections,
+//! `resolv` follows resolv.conf, `counts` has the numbers.
+
+mod connections;
+pub mod counts;
+mod peer;
+mod resolv;
+mod select;
+mod walk;
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, sleep};
+
+pub use counts::UpstreamCounts;
+use peer::{Care, Carrier, Peer, Tasks};
+use resolv::{Target, Targets};
+use walk::{Terms, walk};
+
+use crate::config::{Forward, TransportPolicy};
+use crate::engine::cache::key::Key;
+use crate::engine::policy::route::RouteHealth;
+use crate::engine::{Failure, Transport};
+use crate::slow::Told;
+use crate::slow::hickory::{Security, TlsTarget, tls_config};
+
+/// The upstreams of one `forward`.
+pub struct Route {
+    config: Forward,
+    makings: Makings,
+    peers: ArcSwap<Vec<Arc<Peer>>>,
+    turn: AtomicUsize,
+    in_flight: AtomicU32,
+}
+
+/// An upstream that says nothing for this long lets the next one be asked, and counts as failing
+/// if nothing else was heard from it either.
+const SILENCE: Duration = Duration::from_millis(800);
+/// How often resolv.conf is read.
+const READ_PAUSE: Duration = Duration::from_secs(1);
+
+impl Route {
+    /// Prepares the upstreams of `config`: reads its resolv.conf and certificates, and starts
+    /// following the former. `bufsize` is the EDNS size offered, in octets. No upstream is talked
+    /// to yet. Must be called inside a tokio runtime. Errors name the file at fault.
+    pub fn start(
+        config: &Forward,
+        bufsize: u16,
+        health: Arc<RouteHealth>,
+        counts: Arc<UpstreamCounts>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let targets = Targets::read(&config.to)?;
+        let makings = Makings::new(config, bufsize, health, counts)?;
+        let list = targets.list();
+        anyhow::ensure!(!list.is_empty(), "{}: forward names no upstream", config.position);
+        let peers =
+            list.iter().map(|target| makings.peer(target)).collect::<anyhow::Result<_>>()?;
+        let route = Arc::new(Self {
+            config: config.clone(),
+            makings,
+            peers: ArcSwap::from_pointee(peers),
+            turn: AtomicUsize::new(0),
+            in_flight: AtomicU32::new(0),
+        });
+        if targets.has_files() {
+            route.makings.care.tasks.spawn(follow(Arc::downgrade(&route), targets));
+        }
+        Ok(route)
+    }
+
+    /// Asks the upstreams; `client` says how the client asked. Ends by `deadline` with an answer
+    /// that `classify` approves of, or with the reason why there is none.
+    pub async fn ask(&self, key: &Key, client: Transport, deadline: Instant) -> Told {
+        let Some(_turn) = self.enter() else {
+            self.makings.counts.max_concurrent_rejects.fetch_add(1, Ordering::Relaxed);
+            return Told::Failed(Failure::Overloaded);
+        };
+        let peers = self.peers.load();
+        let healthy: Vec<bool> = peers.iter().map(|peer| !peer.is_down()).collect();
+        if !healthy.contains(&true) {
+            self.makings.counts.healthcheck_broken.fetch_add(1, Ordering::Relaxed);
+            if self.config.failfast {
+                return Told::Failed(Failure::Silent);
+            }
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let order = select::order(self.config.policy, turn, &healthy, &mut rand::rng());
+        let in_order = order.into_iter().map(|index| Arc::clone(&peers[index])).collect();
+        drop(peers);
+        let terms = Terms {
+            failover: &self.config.failover,
+            attempts_max: self.config.max_attempts,
+            carrier: self.carrier(client),
+            deadline,
+        };
+        walk(key, in_order, &terms).await
+    }
+
+    /// Stops probes and no longer follows resolv.conf. Questions still in flight end as usual.
+    pub fn close(&self) {
+        self.makings.care.tasks.stop();
+    }
+
+    fn carrier(&self, client: Transport) -> Carrier {
+        match (self.config.transport, client) {
+            (TransportPolicy::ForceTcp, _) | (TransportPolicy::AsClient, Transport::Tcp) => {
+                Carrier::Stream
+            }
+            (TransportPolicy::PreferUdp, _) | (TransportPolicy::AsClient, Transport::Udp) => {
+                Carrier::Datagram
+            }
+        }
+    }
+
+    /// Counts a question in; `None` when `max_concurrent` are in flight.
+    fn enter(&self) -> Option<InFlight<'_>> {
+        let guard = InFlight(&self.in_flight);
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let limit = self.config.max_concurrent;
+        (limit == 0 || before < limit).then_some(guard)
+    }
+
+    /// Puts `list` in the place of the current upstreams. Those that stay keep their connections
+    /// and what is known about their health.
+    fn replace(&self, list: Vec<Target>) {
+        let old = self.peers.load_full();
+        let known = |target: &Target| {
+            old.iter()
+                .find(|peer| peer.address == target.address && peer.tls == target.tls)
+                .cloned()
+        };
+        let made: anyhow::Result<Vec<_>> = list
+            .iter()
+            .map(|target| known(target).map_or_else(|| self.makings.peer(target), Ok))
+            .collect();
+        match made {
+            Ok(peers) => {
+                let gone =
+                    old.iter().filter(|peer| !peers.iter().any(|kept| Arc::ptr_eq(kept, peer)));
+                gone.for_each(|peer| peer.leave());
+                let upstreams: Vec<_> = peers.iter().map(|peer| peer.address.to_string()).collect();
+                tracing::info!(zone = %self.config.from, upstreams = upstreams.join(" "), "upstreams changed");
+                self.peers.store(Arc::new(peers));
+            }
+            Err(error) => tracing::warn!("upstreams stay as they were: {error:#}"),
+        }
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A question in flight, counted until dropped.
+struct InFlight<'a>(&'a AtomicU32);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a new upstream of the route is made with.
+struct Makings {
+    care: Arc<Care>,
+    counts: Arc<UpstreamCounts>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    server_name: Option<String>,
+}
+
+impl Makings {
+    fn new(
+        config: &Forward,
+        bufsize: u16,
+        health: Arc<RouteHealth>,
+        counts: Arc<UpstreamCounts>,
+    ) -> anyhow::Result<Self> {
+        let wants_tls = config
+            .to
+            .iter()
+            .any(|to| matches!(to, crate::config::Upstream::Address { tls: true, .. }));
+        let tls = match wants_tls {
+            true => Some(tls_config(&config.tls.clone().unwrap_or_default())?),
+            false => None,
+        };
+        let care = Care {
+            payload: bufsize.clamp(512, 1232),
+            max_fails: config.max_fails,
+            health_check: config.health_check,
+            expire: config.expire,
+            probe_over_tcp: config.transport == TransportPolicy::ForceTcp,
+            probe_name: config.health_check_domain.clone(),
+            probe_recursion: config.health_check_recursion,
+            health,
+            tasks: Tasks::new(),
+        };
+        Ok(Self { care: Arc::new(care), counts, tls, server_name: config.tls_server_name.clone() })
+    }
+
+    fn peer(&self, target: &Target) -> anyhow::Result<Arc<Peer>> {
+        let security = match &self.tls {
+            Some(tls) if target.tls => {
+                let name = target.server_name.as_deref().or(self.server_name.as_deref());
+                Security::Tls(TlsTarget::new(Arc::clone(tls), name, target.address.ip())?)
+            }
+            _ => Security::Plain,
+        };
+        let counts = self.counts.peer(target.address);
+        Ok(Peer::new(target.address, security, counts, Arc::clone(&self.care)))
+    }
+}
+
+/// Follows the files of a route until the route is gone.
+async fn follow(route: Weak<Route>, mut targets: Targets) {
+    loop {
+        sleep(READ_PAUSE).await;
+        let read = tokio::task::spawn_blocking(move || {
+            let changed = targets.read_again();
+            (targets, changed)
+        });
+        let Ok((back, changed)) = read.await else {
+            return;
+        };
+        targets = back;
+        let Some(route) = route.upgrade() else {
+            return;
+        };
+        if changed {
+            route.replace(targets.list());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

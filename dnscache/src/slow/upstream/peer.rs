@@ -1,0 +1,285 @@
+//! One upstream: how it is asked, what it can do, and whether it is well.
+//!
+//! An upstream is failing from the first exchange that found no one (no connection, or silence
+//! while nothing else was heard from it) until anything is heard from it. Silence about one name
+//! while other questions are answered is that name's trouble, not the upstream's.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::SILENCE;
+use super::connections::Connections;
+use super::counts::PeerCounts;
+use crate::clock;
+use crate::engine::cache::key::{Flags, Key};
+use crate::engine::policy::route::RouteHealth;
+use crate::engine::wire::header::{class, rtype};
+use crate::engine::wire::name::Name;
+use crate::engine::{Now, RouteId};
+use crate::logging::Quiet;
+use crate::slow::hickory::{Ear, Query, Security, Trouble, ask_datagram};
+
+/// One upstream of a route.
+pub struct Peer {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Whether it is asked over TLS only.
+    pub tls: bool,
+    /// Its numbers.
+    pub counts: Arc<PeerCounts>,
+    care: Arc<Care>,
+    connections: Arc<Connections>,
+    ear: Arc<Ear>,
+    /// Failed exchanges and probes since anything was heard.
+    fails: AtomicU32,
+    /// Whether a probe task runs.
+    probing: AtomicBool,
+    /// Whether the log says that it fails.
+    announced: AtomicBool,
+    /// Whether it left the route.
+    gone: AtomicBool,
+    lines: Quiet,
+    /// When anything was heard last, in milliseconds of [`clock::now`].
+    heard_at_millis: AtomicU64,
+    /// Until when it is asked without EDNS, in milliseconds of [`clock::now`].
+    plain_until_millis: AtomicU64,
+}
+
+/// What the peers of one route have in common.
+pub struct Care {
+    /// EDNS size offered, in octets.
+    pub payload: u16,
+    /// `max_fails`.
+    pub max_fails: u32,
+    /// `health_check`.
+    pub health_check: Option<Duration>,
+    /// `expire`.
+    pub expire: Duration,
+    /// Whether probes of a plain upstream go over TCP.
+    pub probe_over_tcp: bool,
+    /// The name whose NS records a probe asks for.
+    pub probe_name: Name,
+    /// Whether a probe asks for recursion.
+    pub probe_recursion: bool,
+    /// Told when an upstream is back.
+    pub health: Arc<RouteHealth>,
+    /// The route's background tasks.
+    pub tasks: Tasks,
+}
+
+/// How one exchange travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A datagram.
+    Datagram,
+    /// A connection, over TLS if the upstream is.
+    Stream,
+}
+
+/// How long an upstream that does not understand EDNS is asked without it.
+const PLAIN_MILLIS: u64 = 600_000;
+/// How long EDNS is left away after a reply that looked as if it were not understood: until the
+/// question concerned was asked again.
+const DOUBT_MILLIS: u64 = 3_000;
+/// How long a probe waits.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+/// Probes are never closer together than this, whatever the Corefile says.
+const PROBE_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+impl Peer {
+    /// An upstream nothing is known about.
+    pub fn new(
+        address: SocketAddr,
+        security: Security,
+        counts: Arc<PeerCounts>,
+        care: Arc<Care>,
+    ) -> Arc<Self> {
+        let ear =
+            Arc::new(Ear { counts: Arc::clone(&counts), unread_at_millis: AtomicU64::new(0) });
+        Arc::new(Self {
+            address,
+            tls: matches!(security, Security::Tls(_)),
+            connections: Connections::new(address, security, care.expire, Arc::clone(&counts)),
+            counts,
+            care,
+            ear,
+            fails: AtomicU32::new(0),
+            probing: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            lines: Quiet::default(),
+            heard_at_millis: AtomicU64::new(0),
+            plain_until_millis: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks once, with or without EDNS, and waits up to `patience`; notes what that says about
+    /// the upstream.
+    pub async fn ask(
+        self: &Arc<Self>,
+        key: &Key,
+        carrier: Carrier,
+        edns: bool,
+        patience: Duration,
+    ) -> Result<Vec<u8>, Trouble> {
+        let sent = clock::now();
+        let mut exchange =
+            std::pin::pin!(timeout(patience, self.exchange(key, carrier, edns, patience, true)));
+        let ended = match timeout(SILENCE, &mut exchange).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.fell_silent(sent);
+                exchange.await
+            }
+        };
+        let result = ended.unwrap_or(Err(Trouble::Silent));
+        match &result {
+            Ok(_) | Err(Trouble::Broken | Trouble::Unread) => self.heard(),
+            Err(Trouble::Unreachable) => self.failed(),
+            Err(Trouble::Silent | Trouble::Lost | Trouble::Exhausted) => {}
+        }
+        result
+    }
+
+    /// Whether the next query should carry EDNS.
+    pub fn takes_edns(&self) -> bool {
+        let now = clock::now().millis();
+        let unread_at = self.ear.unread_at_millis.load(Ordering::Relaxed);
+        now >= self.plain_until_millis.load(Ordering::Relaxed) && now >= unread_at + DOUBT_MILLIS
+    }
+
+    /// Notes that a query without EDNS was answered after one with EDNS was not understood.
+    pub fn avoid_edns(&self) {
+        let until = clock::now().plus_millis(PLAIN_MILLIS);
+        self.plain_until_millis.store(until.millis(), Ordering::Relaxed);
+    }
+
+    /// Whether it failed `max_fails` times since anything was heard from it.
+    pub fn is_down(&self) -> bool {
+        self.care.max_fails > 0 && self.fails.load(Ordering::Relaxed) >= self.care.max_fails
+    }
+
+    /// Notes that it is no upstream of the route any more, which ends its probes.
+    pub fn leave(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        key: &Key,
+        carrier: Carrier,
+        edns: bool,
+        patience: Duration,
+        recursion: bool,
+    ) -> Result<Vec<u8>, Trouble> {
+        let query = Query::new(key, edns.then_some(self.care.payload)).ok_or(Trouble::Broken)?;
+        let query = query.with_recursion(recursion);
+        match carrier {
+            Carrier::Datagram => {
+                ask_datagram(self.address, Arc::new(query), Arc::clone(&self.ear), patience).await
+            }
+            Carrier::Stream => self.connections.ask(&query).await,
+        }
+    }
+
+    fn fell_silent(self: &Arc<Self>, sent: Now) {
+        if self.heard_at_millis.load(Ordering::Relaxed) <= sent.millis() {
+            self.failed();
+        }
+    }
+
+    fn failed(self: &Arc<Self>) {
+        if self.fails.fetch_add(1, Ordering::Relaxed) == 0
+            && let Some(times) = self.lines.count(clock::now(), 1)
+        {
+            self.announced.store(true, Ordering::Relaxed);
+            tracing::warn!(upstream = %self.address, times, "upstream does not answer");
+        }
+        self.start_probing();
+    }
+
+    fn heard(&self) {
+        let now = clock::now();
+        self.heard_at_millis.store(now.millis(), Ordering::Relaxed);
+        if self.fails.swap(0, Ordering::Relaxed) > 0 {
+            if self.announced.swap(false, Ordering::Relaxed) {
+                tracing::info!(upstream = %self.address, "upstream answers again");
+            }
+            self.care.health.recovered(now);
+        }
+    }
+
+    fn start_probing(self: &Arc<Self>) {
+        let Some(pause) = self.care.health_check else {
+            return;
+        };
+        if !self.probing.swap(true, Ordering::Relaxed) {
+            self.care.tasks.spawn(Arc::clone(self).probe(pause.max(PROBE_PAUSE_MIN)));
+        }
+    }
+
+    fn needs_probes(&self) -> bool {
+        self.fails.load(Ordering::Relaxed) > 0 && !self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Asks `. NS` until anything is heard, from the probe or from a question. When failures of
+    /// questions started this, the first probe may well be answered: the upstream came back
+    /// between the two, and is noted as recovered all the same.
+    async fn probe(self: Arc<Self>, pause: Duration) {
+        let name = self.care.probe_name.wire();
+        let key = Key::new(RouteId(0), name, rtype::NS, class::IN, Flags::default());
+        let carrier = match self.tls || self.care.probe_over_tcp {
+            true => Carrier::Stream,
+            false => Carrier::Datagram,
+        };
+        while self.needs_probes() {
+            let edns = self.takes_edns();
+            match timeout(
+                PROBE_PATIENCE,
+                self.exchange(&key, carrier, edns, PROBE_PATIENCE, self.care.probe_recursion),
+            )
+            .await
+            {
+                Ok(Ok(_) | Err(Trouble::Broken | Trouble::Unread)) => self.heard(),
+                Ok(Err(_)) | Err(_) => {
+                    self.counts.probe_failed();
+                    self.fails.fetch_add(1, Ordering::Relaxed);
+                    sleep(pause).await;
+                }
+            }
+        }
+        self.probing.store(false, Ordering::Relaxed);
+        // A failure between the last look at `fails` and here found this task still running.
+        if self.needs_probes() {
+            self.start_probing();
+        }
+    }
+}
+
+/// Background tasks that end when told to.
+pub struct Tasks(Mutex<Option<JoinSet<()>>>);
+
+impl Tasks {
+    /// No task yet.
+    pub fn new() -> Self {
+        Self(Mutex::new(Some(JoinSet::new())))
+    }
+
+    /// Starts a task, unless [`Tasks::stop`] was called.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(tasks) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(task);
+        }
+    }
+
+    /// Ends all tasks and starts no more.
+    pub fn stop(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}

@@ -1,0 +1,340 @@
+//! One question's way past the upstreams: who is asked when, and what their replies mean.
+//!
+//! Tries overlap: the next upstream is asked when one fails or stays silent for [`SILENCE`],
+//! while the earlier ones may still answer; the first good answer wins. An upstream is asked at
+//! most [`TRIES_MAX`] times per carrier for one question (RFC 9520 section 3.1), not again once
+//! it has answered with a failure, and all within the caller's deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::SILENCE;
+use super::peer::{Carrier, Peer};
+use crate::engine::Failure;
+use crate::engine::cache::key::Key;
+use crate::engine::wire::answer::{Class, classify};
+use crate::engine::wire::header::rcode;
+use crate::slow::Told;
+use crate::slow::hickory::Trouble;
+
+/// What limits and directs a walk.
+pub struct Terms<'a> {
+    /// Response codes that try the next upstream.
+    pub failover: &'a [u16],
+    /// Tries in all; 0: no limit of their own.
+    pub attempts_max: u32,
+    /// The carrier of the first try at a plain upstream; TLS upstreams always have a stream.
+    pub carrier: Carrier,
+    /// When the question ends, answered or not.
+    pub deadline: Instant,
+}
+
+/// Asks `peers` in their order until one gives an answer.
+pub async fn walk(key: &Key, peers: Vec<Arc<Peer>>, terms: &Terms<'_>) -> Told {
+    let mut walk = Walk::new(peers, terms, Instant::now());
+    let mut flights = FuturesUnordered::new();
+    let arrived = timeout_at(terms.deadline, async {
+        loop {
+            let now = Instant::now();
+            let due = walk.next(now);
+            if let Next::Launch(index) = due {
+                let flight = walk.launch(index, now, key.clone());
+                flights.push(fly(flight));
+                continue;
+            }
+            if walk.is_over(&due) {
+                return None;
+            }
+            tokio::select! {
+                Some(landed) = flights.next() => {
+                    if let Some(message) = walk.land(key, landed, Instant::now()) {
+                        return Some(message);
+                    }
+                }
+                () = sleep_until(due.moment(terms.deadline)) => {}
+            }
+        }
+    });
+    match arrived.await {
+        Ok(Some(message)) => Told::Message(message),
+        Ok(None) | Err(_) => walk.give_up(),
+    }
+}
+
+/// Tries per upstream and carrier for one question.
+pub const TRIES_MAX: u8 = 3;
+/// From one try to the next at another upstream, after the first two.
+const STEP: Duration = Duration::from_secs(1);
+/// From an upstream's first try to its second, and from its second to its third, if it is silent.
+const AGAIN: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(1500)];
+/// From a refused connection to the next try at the same upstream, which may be starting.
+const REST: Duration = Duration::from_millis(250);
+
+/// The state of one question.
+struct Walk<'a> {
+    terms: &'a Terms<'a>,
+    candidates: Vec<Candidate>,
+    /// To be asked at once, whatever the pace: the way forward is known.
+    urgent: Option<usize>,
+    /// When the next try may start.
+    next_at: Instant,
+    launched: u32,
+    /// An answer that `failover` would rather have from another upstream.
+    fallback: Option<Vec<u8>>,
+    failure: Option<u8>,
+    broken: bool,
+    heard_nothing: bool,
+}
+
+/// One upstream in one question.
+struct Candidate {
+    peer: Arc<Peer>,
+    carrier: Carrier,
+    /// Tries by carrier.
+    tries: [u8; 2],
+    in_flight: u8,
+    /// Whether it said all it has to say.
+    spent: bool,
+    /// Whether it showed that it does not understand EDNS.
+    plain: bool,
+    not_before: Instant,
+}
+
+/// What to do next.
+enum Next {
+    Launch(usize),
+    At(Instant),
+    Nobody,
+}
+
+/// A try on its way.
+struct Flight {
+    index: usize,
+    peer: Arc<Peer>,
+    key: Key,
+    carrier: Carrier,
+    edns: bool,
+    patience: Duration,
+}
+
+/// A try that ended.
+struct Landed {
+    index: usize,
+    carrier: Carrier,
+    edns: bool,
+    took: Duration,
+    result: Result<Vec<u8>, Trouble>,
+}
+
+async fn fly(flight: Flight) -> Landed {
+    let Flight { index, peer, key, carrier, edns, patience } = flight;
+    let sent = Instant::now();
+    let result = peer.ask(&key, carrier, edns, patience).await;
+    Landed { index, carrier, edns, took: sent.elapsed(), result }
+}
+
+impl Next {
+    fn moment(&self, deadline: Instant) -> Instant {
+        match self {
+            Self::At(moment) => *moment,
+            Self::Launch(_) | Self::Nobody => deadline,
+        }
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn new(peers: Vec<Arc<Peer>>, terms: &'a Terms<'a>, now: Instant) -> Self {
+        let candidate = |peer: Arc<Peer>| Candidate {
+            carrier: if peer.tls { Carrier::Stream } else { terms.carrier },
+            peer,
+            tries: [0; 2],
+            in_flight: 0,
+            spent: false,
+            plain: false,
+            not_before: now,
+        };
+        Self {
+            terms,
+            candidates: peers.into_iter().map(candidate).collect(),
+            urgent: None,
+            next_at: now,
+            launched: 0,
+            fallback: None,
+            failure: None,
+            broken: false,
+            heard_nothing: false,
+        }
+    }
+
+    /// Whom to ask next: those asked least often first, in their order.
+    fn next(&mut self, now: Instant) -> Next {
+        if self.terms.attempts_max > 0 && self.launched >= self.terms.attempts_max {
+            return Next::Nobody;
+        }
+        if let Some(index) = self.urgent.take()
+            && self.candidates[index].may_try()
+        {
+            return Next::Launch(index);
+        }
+        let open = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.may_try());
+        let Some((index, candidate)) =
+            open.min_by_key(|(_, candidate)| candidate.tries[0] + candidate.tries[1])
+        else {
+            return Next::Nobody;
+        };
+        let moment = self.next_at.max(candidate.not_before);
+        if moment <= now { Next::Launch(index) } else { Next::At(moment) }
+    }
+
+    fn launch(&mut self, index: usize, now: Instant, key: Key) -> Flight {
+        self.next_at = now + if self.launched == 0 { SILENCE } else { STEP };
+        self.launched += 1;
+        let candidate = &mut self.candidates[index];
+        let tries = &mut candidate.tries[candidate.carrier as usize];
+        candidate.not_before = now + AGAIN[usize::from(*tries).min(AGAIN.len() - 1)];
+        *tries += 1;
+        candidate.in_flight += 1;
+        let doubted = !candidate.peer.takes_edns();
+        candidate.plain |= doubted;
+        Flight {
+            index,
+            peer: Arc::clone(&candidate.peer),
+            key,
+            carrier: candidate.carrier,
+            edns: !candidate.plain,
+            patience: self.terms.deadline.saturating_duration_since(now),
+        }
+    }
+
+    /// Takes in how a try ended; returns the message that ends the question.
+    fn land(&mut self, key: &Key, landed: Landed, now: Instant) -> Option<Vec<u8>> {
+        self.candidates[landed.index].in_flight -= 1;
+        match landed.result {
+            Ok(message) => {
+                let class = classify(key, &message);
+                self.candidates[landed.index]
+                    .peer
+                    .counts
+                    .replied(response_code(class, &message), landed.took);
+                self.weigh(landed.index, landed.carrier, landed.edns, class, message, now)
+            }
+            Err(trouble) => {
+                self.stumble(landed.index, landed.edns, trouble, now);
+                None
+            }
+        }
+    }
+
+    fn weigh(
+        &mut self,
+        index: usize,
+        carrier: Carrier,
+        edns: bool,
+        class: Class,
+        message: Vec<u8>,
+        now: Instant,
+    ) -> Option<Vec<u8>> {
+        match class {
+            Class::Answer(code) => {
+                let candidate = &mut self.candidates[index];
+                if candidate.plain && !edns {
+                    candidate.peer.avoid_edns();
+                }
+                if !self.terms.failover.contains(&u16::from(code)) {
+                    return Some(message);
+                }
+                self.fallback = Some(message);
+                self.dismiss(index, now);
+            }
+            Class::Truncated if carrier == Carrier::Datagram => {
+                self.candidates[index].carrier = Carrier::Stream;
+                self.urgent = Some(index);
+            }
+            Class::Failure(code) if edns && may_mean_no_edns(code) => self.retry_plain(index),
+            Class::Failure(code) => {
+                self.failure = Some(code);
+                self.dismiss(index, now);
+            }
+            Class::Truncated | Class::Broken => {
+                self.broken = true;
+                self.dismiss(index, now);
+            }
+        }
+        None
+    }
+
+    fn stumble(&mut self, index: usize, edns: bool, trouble: Trouble, now: Instant) {
+        match trouble {
+            Trouble::Silent => self.heard_nothing = true,
+            Trouble::Lost => self.urgent = Some(index),
+            Trouble::Unread if edns => self.retry_plain(index),
+            Trouble::Unread | Trouble::Broken => {
+                self.broken = true;
+                self.dismiss(index, now);
+            }
+            Trouble::Unreachable | Trouble::Exhausted => {
+                self.heard_nothing |= trouble == Trouble::Unreachable;
+                self.candidates[index].not_before = now + REST;
+                self.next_at = now;
+            }
+        }
+    }
+
+    fn retry_plain(&mut self, index: usize) {
+        self.candidates[index].plain = true;
+        self.urgent = Some(index);
+    }
+
+    /// Asks this upstream no more; the next one may be asked at once.
+    fn dismiss(&mut self, index: usize, now: Instant) {
+        self.candidates[index].spent = true;
+        self.next_at = now;
+    }
+
+    /// Whether nobody is left to ask or to wait for.
+    fn is_over(&self, next: &Next) -> bool {
+        let waiting =
+            self.candidates.iter().any(|candidate| candidate.in_flight > 0 && !candidate.spent);
+        matches!(next, Next::Nobody) && !waiting
+    }
+
+    fn give_up(self) -> Told {
+        if let Some(message) = self.fallback {
+            return Told::Message(message);
+        }
+        let waiting = self.candidates.iter().any(|candidate| candidate.in_flight > 0);
+        Told::Failed(match self.failure {
+            // Codes above 15 exist with EDNS only and do not fit a header.
+            Some(code) => Failure::Answered(if code > 15 { rcode::SERVFAIL } else { code }),
+            None if self.broken => Failure::Broken,
+            None if self.heard_nothing || waiting => Failure::Silent,
+            None => Failure::Overloaded,
+        })
+    }
+}
+
+impl Candidate {
+    fn may_try(&self) -> bool {
+        !self.spent && self.tries[self.carrier as usize] < TRIES_MAX
+    }
+}
+
+/// FORMERR, NOTIMP and BADVERS to a query with EDNS (RFC 6891 section 7).
+fn may_mean_no_edns(code: u8) -> bool {
+    matches!(code, rcode::FORMERR | rcode::NOTIMP | BADVERS)
+}
+
+const BADVERS: u8 = 16;
+
+fn response_code(class: Class, message: &[u8]) -> u8 {
+    match class {
+        Class::Answer(code) | Class::Failure(code) => code,
+        Class::Truncated | Class::Broken => {
+            message.get(3).map_or(rcode::SERVFAIL, |flags| flags & 0x0f)
+        }
+    }
+}
