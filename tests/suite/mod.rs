@@ -1,0 +1,14 @@
+//! The tests, a file per subject.
+
+mod admin;
+mod commandline;
+mod conversations;
+mod load;
+mod manifest;
+mod packets;
+mod peers;
+mod properties;
+mod reload;
+mod stale;
+mod tcp;
+mod upstreams;
