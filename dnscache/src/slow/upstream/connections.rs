@@ -95,6 +95,20 @@ impl Connections {
         result
     }
 
+    /// Asks one question on a connection nobody shares, and waits for as long as the caller does:
+    /// an upstream that closes connections after a reply or two does so to others' questions.
+    pub async fn ask_alone(&self, query: &Query) -> Result<Vec<u8>, Trouble> {
+        let dialed = dial(self.server, &self.security, Arc::clone(&self.counts)).await;
+        let (connection, drive) =
+            dialed.map_err(|(trouble, reason)| self.report(trouble, &reason))?;
+        self.counts.connection(matches!(self.security, Security::Tls(_)), false);
+        let mut reply = std::pin::pin!(connection.ask(query));
+        tokio::select! {
+            result = &mut reply => result,
+            () = drive => reply.await,
+        }
+    }
+
     /// A seat on an open connection, or on one that is opened for everybody who waits.
     async fn seat(self: &Arc<Self>) -> Result<Seat, Trouble> {
         let mut dialed = false;

@@ -81,6 +81,19 @@ pub enum Carrier {
     Stream,
 }
 
+/// How one question is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// How it travels.
+    pub carrier: Carrier,
+    /// Whether a stream is opened for it alone.
+    pub alone: bool,
+    /// Whether it carries EDNS.
+    pub edns: bool,
+    /// Whether it asks for recursion.
+    pub recursion: bool,
+}
+
 /// How long an upstream that does not understand EDNS is asked without it.
 const PLAIN_MILLIS: u64 = 600_000;
 /// How long EDNS is left away after a reply that looked as if it were not understood: until the
@@ -118,18 +131,16 @@ impl Peer {
         })
     }
 
-    /// Asks once, with or without EDNS, and waits up to `patience`; notes what that says about
+    /// Asks once and waits up to `patience`; notes what that says about
     /// the upstream.
     pub async fn ask(
         self: &Arc<Self>,
         key: &Key,
-        carrier: Carrier,
-        edns: bool,
+        manner: Manner,
         patience: Duration,
     ) -> Result<Vec<u8>, Trouble> {
         let sent = clock::now();
-        let mut exchange =
-            std::pin::pin!(timeout(patience, self.exchange(key, carrier, edns, patience, true)));
+        let mut exchange = std::pin::pin!(timeout(patience, self.exchange(key, manner, patience)));
         let ended = match timeout(SILENCE, &mut exchange).await {
             Ok(ended) => ended,
             Err(_) => {
@@ -172,17 +183,17 @@ impl Peer {
     async fn exchange(
         self: &Arc<Self>,
         key: &Key,
-        carrier: Carrier,
-        edns: bool,
+        manner: Manner,
         patience: Duration,
-        recursion: bool,
     ) -> Result<Vec<u8>, Trouble> {
-        let query = Query::new(key, edns.then_some(self.care.payload)).ok_or(Trouble::Broken)?;
-        let query = query.with_recursion(recursion);
-        match carrier {
+        let payload = manner.edns.then_some(self.care.payload);
+        let query = Query::new(key, payload).ok_or(Trouble::Broken)?;
+        let query = query.with_recursion(manner.recursion);
+        match manner.carrier {
             Carrier::Datagram => {
                 ask_datagram(self.address, Arc::new(query), Arc::clone(&self.ear), patience).await
             }
+            Carrier::Stream if manner.alone => self.connections.ask_alone(&query).await,
             Carrier::Stream => self.connections.ask(&query).await,
         }
     }
@@ -238,13 +249,14 @@ impl Peer {
             false => Carrier::Datagram,
         };
         while self.needs_probes() {
-            let edns = self.takes_edns();
-            match timeout(
-                PROBE_PATIENCE,
-                self.exchange(&key, carrier, edns, PROBE_PATIENCE, self.care.probe_recursion),
-            )
-            .await
-            {
+            let manner = Manner {
+                carrier,
+                alone: false,
+                edns: self.takes_edns(),
+                recursion: self.care.probe_recursion,
+            };
+            let asked = self.exchange(&key, manner, PROBE_PATIENCE);
+            match timeout(PROBE_PATIENCE, asked).await {
                 Ok(Ok(_) | Err(Trouble::Broken | Trouble::Unread)) => self.heard(),
                 Ok(Err(_)) | Err(_) => {
                     self.counts.probe_failed();

@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::SILENCE;
-use super::peer::{Carrier, Peer};
+use super::peer::{Carrier, Manner, Peer};
 use crate::engine::Failure;
 use crate::engine::cache::key::Key;
 use crate::engine::wire::answer::{Class, classify};
@@ -101,6 +101,8 @@ struct Candidate {
     spent: bool,
     /// Whether it showed that it does not understand EDNS.
     plain: bool,
+    /// Connections that ended under this question.
+    lost: u8,
     not_before: Instant,
 }
 
@@ -116,25 +118,23 @@ struct Flight {
     index: usize,
     peer: Arc<Peer>,
     key: Key,
-    carrier: Carrier,
-    edns: bool,
+    manner: Manner,
     patience: Duration,
 }
 
 /// A try that ended.
 struct Landed {
     index: usize,
-    carrier: Carrier,
-    edns: bool,
+    manner: Manner,
     took: Duration,
     result: Result<Vec<u8>, Trouble>,
 }
 
 async fn fly(flight: Flight) -> Landed {
-    let Flight { index, peer, key, carrier, edns, patience } = flight;
+    let Flight { index, peer, key, manner, patience } = flight;
     let sent = Instant::now();
-    let result = peer.ask(&key, carrier, edns, patience).await;
-    Landed { index, carrier, edns, took: sent.elapsed(), result }
+    let result = peer.ask(&key, manner, patience).await;
+    Landed { index, manner, took: sent.elapsed(), result }
 }
 
 impl Next {
@@ -155,6 +155,7 @@ impl<'a> Walk<'a> {
             in_flight: 0,
             spent: false,
             plain: false,
+            lost: 0,
             not_before: now,
         };
         Self {
@@ -204,8 +205,13 @@ impl<'a> Walk<'a> {
             index,
             peer: Arc::clone(&candidate.peer),
             key,
-            carrier: candidate.carrier,
-            edns: !candidate.plain,
+            manner: Manner {
+                carrier: candidate.carrier,
+                // Those lost with one connection share the next; who is unlucky twice does not.
+                alone: candidate.lost > 1,
+                edns: !candidate.plain,
+                recursion: true,
+            },
             patience: self.terms.deadline.saturating_duration_since(now),
         }
     }
@@ -220,10 +226,10 @@ impl<'a> Walk<'a> {
                     .peer
                     .counts
                     .replied(response_code(class, &message), landed.took);
-                self.weigh(landed.index, landed.carrier, landed.edns, class, message, now)
+                self.weigh(landed.index, landed.manner, class, message, now)
             }
             Err(trouble) => {
-                self.stumble(landed.index, landed.edns, trouble, now);
+                self.stumble(landed.index, landed.manner.edns, trouble, now);
                 None
             }
         }
@@ -232,8 +238,7 @@ impl<'a> Walk<'a> {
     fn weigh(
         &mut self,
         index: usize,
-        carrier: Carrier,
-        edns: bool,
+        manner: Manner,
         class: Class,
         message: Vec<u8>,
         now: Instant,
@@ -241,7 +246,7 @@ impl<'a> Walk<'a> {
         match class {
             Class::Answer(code) => {
                 let candidate = &mut self.candidates[index];
-                if candidate.plain && !edns {
+                if candidate.plain && !manner.edns {
                     candidate.peer.avoid_edns();
                 }
                 if !self.terms.failover.contains(&u16::from(code)) {
@@ -250,11 +255,13 @@ impl<'a> Walk<'a> {
                 self.fallback = Some(message);
                 self.dismiss(index, now);
             }
-            Class::Truncated if carrier == Carrier::Datagram => {
+            Class::Truncated if manner.carrier == Carrier::Datagram => {
                 self.candidates[index].carrier = Carrier::Stream;
                 self.urgent = Some(index);
             }
-            Class::Failure(code) if edns && may_mean_no_edns(code) => self.retry_plain(index),
+            Class::Failure(code) if manner.edns && may_mean_no_edns(code) => {
+                self.retry_plain(index)
+            }
             Class::Failure(code) => {
                 self.failure = Some(code);
                 self.dismiss(index, now);
@@ -270,7 +277,11 @@ impl<'a> Walk<'a> {
     fn stumble(&mut self, index: usize, edns: bool, trouble: Trouble, now: Instant) {
         match trouble {
             Trouble::Silent => self.heard_nothing = true,
-            Trouble::Lost => self.urgent = Some(index),
+            Trouble::Lost => {
+                self.broken = true;
+                self.candidates[index].lost += 1;
+                self.urgent = Some(index);
+            }
             Trouble::Unread if edns => self.retry_plain(index),
             Trouble::Unread | Trouble::Broken => {
                 self.broken = true;
