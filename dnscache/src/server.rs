@@ -45,7 +45,10 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the threads of the slow plane")?;
-    runtime.block_on(live(flags, config))
+    let outcome = runtime.block_on(live(flags, config));
+    // A read that hangs (a file system that is away) must not keep the process from ending.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    outcome
 }
 
 /// Threads of the slow plane: misses wait for the network, so one per core is plenty, and two let
@@ -183,5 +186,7 @@ impl Drop for PidFile<'_> {
     }
 }
 
+/// How long threads of the runtime may take to end.
+const SHUTDOWN_MAX: Duration = Duration::from_millis(500);
 /// How long the planes may take to finish what is in flight.
 const DRAIN_MAX: Duration = Duration::from_secs(6);

@@ -129,6 +129,11 @@ pub(super) fn read_text(
     path: impl AsRef<std::path::Path>,
     bytes_max: u64,
 ) -> Result<String, String> {
+    // Opening a pipe would wait for somebody to write into it.
+    let is_file = std::fs::metadata(&path).map_err(|error| error.to_string())?.is_file();
+    if !is_file {
+        return Err("not a regular file".to_owned());
+    }
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
