@@ -57,7 +57,6 @@ impl Engine {
                 return Outcome::Stale(Arc::clone(known));
             }
         }
-        remember_failure(block, ask, failure, now);
         let (rcode, extended_error) = match failure {
             Failure::Silent => (rcode::SERVFAIL, Some(extended_error::NO_REACHABLE_AUTHORITY)),
             Failure::Broken => (rcode::SERVFAIL, Some(extended_error::INVALID_DATA)),
@@ -65,6 +64,7 @@ impl Engine {
             Failure::Answered(rcode) if rcode <= 0xf => (rcode, None),
             Failure::Answered(_) => (rcode::SERVFAIL, None),
         };
+        remember_failure(block, ask, failure, rcode, now);
         Outcome::Failed { rcode, extended_error }
     }
 
@@ -119,7 +119,7 @@ impl BlockCache {
 }
 
 /// Remembers a failure where nothing better is known.
-fn remember_failure(block: &Block, ask: &Ask, failure: Failure, now: Now) {
+fn remember_failure(block: &Block, ask: &Ask, failure: Failure, rcode: u8, now: Now) {
     let Some(cache) = &block.cache else { return };
     let configured_millis = (cache.config.servfail.as_millis() as u64).min(FAILURE_MAX_MILLIS);
     let lifetime_millis = match failure {
@@ -134,6 +134,6 @@ fn remember_failure(block: &Block, ask: &Ask, failure: Failure, now: Now) {
     }
     let fixed = [ask.key.qtype().to_be_bytes(), ask.key.qclass().to_be_bytes()].concat();
     let question = [ask.key.name(), &fixed].concat();
-    let entry = Entry::failure(&question, now, lifetime_millis);
+    let entry = Entry::failure(&question, rcode, now, lifetime_millis);
     cache.denial.keep(ask.key.clone(), Arc::new(entry));
 }

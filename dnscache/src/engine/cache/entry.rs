@@ -74,15 +74,16 @@ impl Entry {
         entry
     }
 
-    /// A remembered failure to answer; `question` are name, type and class in wire form.
-    pub fn failure(question: &[u8], now: Now, lifetime_millis: u64) -> Self {
+    /// A remembered failure to answer with this response code; `question` are name, type and class
+    /// in wire form.
+    pub fn failure(question: &[u8], rcode: u8, now: Now, lifetime_millis: u64) -> Self {
         let mut octets = vec![0; HEADER_LEN];
         octets[5] = 1;
         octets.extend(question);
         let mut entry = Self::bare(now, lifetime_millis);
         entry.message_len = octets.len() as u16;
         entry.octets = octets.into();
-        entry.rcode = rcode::SERVFAIL;
+        entry.rcode = rcode;
         entry.kind = Kind::Failure;
         entry
     }

@@ -200,6 +200,7 @@ fn pick(
         }
         (false, None, rcode::NXDOMAIN) => Meaning::DeniedWithoutSoa,
         (false, None, _) if is_referral(&chain, survey, header) => return Err(Class::Broken),
+        (false, None, _) if is_beside_the_point(&chain, survey) => return Err(Class::Broken),
         (false, None, _) => Meaning::Incomplete,
     };
     let keep = Keep::new(key, survey, &chain, has_data);
@@ -224,6 +225,11 @@ impl Digest {
             kept.iter().position(|record| record.rtype == rtype::SOA && !record.is_answer());
         position.and_then(|index| self.ttls.get(index)).map_or(0, |(at, _)| *at)
     }
+}
+
+/// Answers, but none that belongs to the question: not even an alias of its name.
+fn is_beside_the_point(chain: &Chain<'_>, survey: &Survey) -> bool {
+    chain.names.len() == 1 && survey.answers().next().is_some()
 }
 
 /// A pointer to other servers, which a forwarder's upstream has no business sending: name servers

@@ -1,11 +1,15 @@
 //! Every record of a message, found and checked without copying it.
 
-use super::header::{Header, rtype};
+use super::header::{HEADER_LEN, Header, TCP_MESSAGE_MAX, rtype};
 use super::name;
 
-/// The most records a message may have: four times what the longest honest answers have, and small
-/// enough that work per reply stays bounded (RRSIG floods, KeyTrap).
-const RECORDS_MAX: usize = 2_048;
+/// The most records a message can have: each takes eleven octets at least, with the root as its
+/// owner. More were promised only to have us make room for them.
+const RECORDS_MAX: usize = (TCP_MESSAGE_MAX - HEADER_LEN) / 11;
+
+/// The most signatures an answer may have. Honest ones have a few for each set of records; floods
+/// of them are made to keep validators busy (KeyTrap).
+const SIGNATURES_MAX: usize = 256;
 
 /// One record, as places in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +70,7 @@ impl Survey {
             return None;
         }
         let mut survey = Self {
-            records: Vec::with_capacity(total),
+            records: Vec::with_capacity(total.min(message.len() / 11)),
             question_end,
             rcode_high: 0,
             names: Vec::with_capacity(64),
@@ -78,7 +82,9 @@ impl Survey {
                 at = survey.take(message, section, at)?;
             }
         }
-        (at == message.len()).then_some(survey)
+        let is_signature = |record: &&Record| record.rtype == rtype::RRSIG;
+        let signatures = survey.records.iter().filter(is_signature).count();
+        (at == message.len() && signatures <= SIGNATURES_MAX).then_some(survey)
     }
 
     /// Takes the record that starts at `start`; returns where it ends.
