@@ -23,4 +23,5 @@ pub mod server;
 pub mod counts;
 pub mod admin;
 pub mod logging;
+pub mod bind;
 pub mod clock;

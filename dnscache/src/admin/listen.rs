@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::bind::BindError;
 use crate::config::Config;
 
 /// The pages that belong on one address.
@@ -67,44 +68,14 @@ pub fn selections(config: &Config) -> BTreeMap<SocketAddr, Selection> {
     named
 }
 
-/// An address that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("{directives}: cannot listen on {address}: {reason}; {advice}", advice = advice(.reason))]
-pub struct BindError {
-    /// The directives that name it.
-    pub directives: String,
-    /// The address.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub reason: io::Error,
-}
-
-fn advice(reason: &io::Error) -> &'static str {
-    match reason.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program has this port: find it with `ss -ltnp`, stop it, or name another port"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: name one of its own, or none for all"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need root or CAP_NET_BIND_SERVICE: grant it or name a higher port"
-        }
-        _ => "name another address",
-    }
-}
-
 /// Binds an address for the admin pages. SO_REUSEADDR and SO_REUSEPORT let a second instance of
 /// this program start beside the first, which then takes over. Must be called in a tokio runtime.
 pub fn bind(
     address: SocketAddr,
     selection: Selection,
 ) -> Result<tokio::net::TcpListener, BindError> {
-    open(address).and_then(tokio::net::TcpListener::from_std).map_err(|reason| BindError {
-        directives: selection.directives(),
-        address,
-        reason,
-    })
+    let opened = open(address).and_then(tokio::net::TcpListener::from_std);
+    opened.map_err(BindError::of(&selection.directives(), address))
 }
 
 /// Connections the kernel holds for us; probes and scrapes are few.
@@ -207,14 +178,14 @@ mod tests {
         let address = other.local_addr().expect("bound");
         let selection = Selection { metrics: true, ready: true, ..Selection::default() };
         let error = bind(address, selection).expect_err("taken").to_string();
-        assert!(error.starts_with(&format!("prometheus, ready: cannot listen on {address}: ")));
-        assert!(error.contains("another program has this port"), "{error}");
+        assert!(error.starts_with(&format!("cannot listen on {address} for prometheus, ready: ")));
+        assert!(error.contains("another program"), "{error}");
     }
 
     #[tokio::test]
     async fn a_foreign_address_is_explained() {
         let address = ([192, 0, 2, 1], 0).into();
         let error = bind(address, Selection::default()).expect_err("not ours").to_string();
-        assert!(error.contains("this machine has no such address"), "{error}");
+        assert!(error.contains("no interface of this machine has the address"), "{error}");
     }
 }

@@ -27,8 +27,8 @@ use arc_swap::{ArcSwap, cache::Cache};
 
 use self::batch::ReplySource;
 use self::desk::Desk;
-pub use self::socket::BindError;
 use self::worker::{Decide, Worker};
+use crate::bind::BindError;
 use crate::counts::PlaneCounts;
 use crate::engine::{ListenerId, Scratch};
 use crate::handoff::Door;
@@ -82,7 +82,7 @@ impl FastPlane {
     /// The address cannot be listened on; the message says what to do. Nothing stays open.
     pub fn bind(&self, address: SocketAddr) -> Result<Bound, BindError> {
         let sockets = socket::bind_group(address, self.workers)?;
-        let address = sockets[0].local_addr().map_err(|cause| BindError { address, cause })?;
+        let address = sockets[0].local_addr().map_err(BindError::of("UDP", address))?;
         Ok(Bound { address, sockets })
     }
 
@@ -190,7 +190,7 @@ impl Listener {
             Ok(()) => Ok(listener),
             Err(cause) => {
                 close_all(vec![listener], shards);
-                Err(BindError { address, cause })
+                Err(BindError::of("UDP", address)(cause))
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Sockets that several workers, and several processes, can read side by side.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::sys::{ReplySource, report_destination};
+use crate::bind::BindError;
 
 /// How long a worker may sleep in `recvmmsg` before it looks whether it must stop.
 const READ_TIMEOUT: Duration = Duration::from_millis(200);
@@ -21,15 +21,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 /// worker can be late for.
 const BUFFER_LEN: usize = 4 << 20;
 
-/// An address that cannot be listened on: which, why, and what to do.
-#[derive(Debug)]
-pub struct BindError {
-    /// The UDP address.
-    pub address: SocketAddr,
-    /// What the kernel said. Part of the message, hence not its `source`.
-    pub cause: io::Error,
-}
-
 /// Opens `count` sockets on `address`, all or none. With port 0 the first picks a free port and
 /// the others follow.
 ///
@@ -39,7 +30,7 @@ pub struct BindError {
 /// [`BindError`], whose message is for the operator.
 pub fn bind_group(address: SocketAddr, count: NonZeroUsize) -> Result<Vec<UdpSocket>, BindError> {
     let first = bind(address)?;
-    let actual = first.local_addr().map_err(|cause| BindError { address, cause })?;
+    let actual = first.local_addr().map_err(BindError::of("UDP", address))?;
     let others = (1..count.get()).map(|_| bind(actual));
     std::iter::once(Ok(first)).chain(others).collect()
 }
@@ -49,7 +40,7 @@ pub fn bind_group(address: SocketAddr, count: NonZeroUsize) -> Result<Vec<UdpSoc
 /// # Errors
 /// [`BindError`], whose message is for the operator.
 pub fn bind(address: SocketAddr) -> Result<UdpSocket, BindError> {
-    open(address).map_err(|cause| BindError { address, cause })
+    open(address).map_err(BindError::of("UDP", address))
 }
 
 /// Which address replies sent through `socket` must leave from.
@@ -119,47 +110,6 @@ fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
         report_destination(socket, address.is_ipv6())?;
     }
     Ok(())
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, cause } = self;
-        write!(f, "cannot listen on UDP {address}: {cause}")?;
-        match self.advice() {
-            Some(advice) => write!(f, "; {advice}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for BindError {}
-
-impl BindError {
-    /// What the operator can do about it.
-    fn advice(&self) -> Option<String> {
-        let (ip, port) = (self.address.ip(), self.address.port());
-        Some(match self.cause.raw_os_error()? {
-            libc::EACCES | libc::EPERM => format!(
-                "port {port} needs root or the capability CAP_NET_BIND_SERVICE; without it use a \
-                 port of 1024 or more"
-            ),
-            libc::EADDRINUSE => format!(
-                "another program, or this one under another user, has it; `ss -lunp 'sport = \
-                 :{port}'` names it"
-            ),
-            libc::EADDRNOTAVAIL => {
-                format!("no interface of this machine has the address {ip}; add it or bind another")
-            }
-            libc::EAFNOSUPPORT => "this machine has that address family switched off".to_owned(),
-            libc::EINVAL if self.address.is_ipv6() => {
-                "a link-local address needs its interface, as in fe80::1%eth0".to_owned()
-            }
-            libc::EMFILE | libc::ENFILE => {
-                "raise the limit on open files (`ulimit -n`) or use fewer sockets".to_owned()
-            }
-            _ => return None,
-        })
-    }
 }
 
 /// Tests over IPv6 have nothing to say on a machine that has it switched off.
@@ -279,7 +229,7 @@ mod tests {
 
     fn check_refusal(address: SocketAddr, expected: &str) {
         let error = bind(address).expect_err("refused").to_string();
-        assert!(error.contains(&format!("UDP {address}: ")), "{error}");
+        assert!(error.contains(&format!("{address} for UDP: ")), "{error}");
         assert!(error.contains(expected), "{error}");
     }
 
@@ -299,21 +249,6 @@ mod tests {
     #[test]
     fn address_of_another_machine_is_named() {
         check_refusal("192.0.2.1:0".parse().expect("an address"), "no interface");
-    }
-
-    #[test]
-    fn refusals_say_what_to_do() {
-        let check = |code, address: &str, expected: &str| {
-            let cause = io::Error::from_raw_os_error(code);
-            let address = address.parse().expect("an address");
-            let message = BindError { address, cause }.to_string();
-            assert!(message.contains(expected), "{message}");
-        };
-        check(libc::EACCES, "127.0.0.1:53", "CAP_NET_BIND_SERVICE");
-        check(libc::EAFNOSUPPORT, "[::1]:53", "switched off");
-        check(libc::EINVAL, "[fe80::1]:53", "fe80::1%eth0");
-        check(libc::EMFILE, "127.0.0.1:53", "ulimit");
-        check(libc::EIO, "127.0.0.1:53", "os error 5");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::admin::metrics::{Build, Metrics};
 use crate::admin::pages::{Pages, Readiness};
 use crate::admin::self_check::{self, SelfChecks};
 use crate::admin::sources::Sources;
+use crate::bind::BindError;
 use crate::config::Config;
 
 /// The part of readiness that a first configuration in force completes.
@@ -54,7 +55,7 @@ impl AdminPages {
     ///
     /// # Errors
     /// An address cannot be listened on; nothing changes.
-    pub fn open(&self, config: &Config) -> Result<Opened, listen::BindError> {
+    pub fn open(&self, config: &Config) -> Result<Opened, BindError> {
         let wanted = listen::selections(config);
         let mut listeners = Vec::new();
         for (address, selection) in &wanted {

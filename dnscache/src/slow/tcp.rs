@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::SHARD;
 use super::connection::{Connection, Server};
+use crate::bind::BindError;
 use crate::clock;
 use crate::counts::{Closed, PlaneCounts, Rejected};
 use crate::engine::ListenerId;
@@ -133,20 +134,10 @@ fn is_clients_doing(error: &io::Error) -> bool {
     )
 }
 
-/// A TCP address that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on TCP {address}: {source}")]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// What the system says.
-    pub source: io::Error,
-}
-
 /// Binds a listener that other sockets and processes can share the address with. Must be called
 /// within a tokio runtime.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    listen(address).map_err(|source| BindError { address, source })
+    listen(address).map_err(BindError::of("TCP", address))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -340,7 +331,7 @@ mod tests {
         let address = first.local_addr().expect("bound");
         bind(address).expect("shared");
         let error = bind("192.0.2.1:53".parse().expect("an address")).expect_err("not ours");
-        assert!(error.to_string().starts_with("cannot listen on TCP 192.0.2.1:53: "));
+        assert!(error.to_string().starts_with("cannot listen on 192.0.2.1:53 for TCP: "));
     }
 
     #[tokio::test]
