@@ -1,17 +1,19 @@
 //! The HTTP/1 server of the admin pages, with a bound on everything a client can hold.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -47,7 +49,9 @@ impl Server {
 }
 
 /// Connections of one address; those beyond are closed at once. Probes and scrapers hold a few.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 256;
+/// Of them, those of one client address.
+const CONNECTIONS_PER_CLIENT_MAX: usize = 32;
 /// A request's head must have come after this; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the start of a request, or of a connection, until its reply has been read.
@@ -63,7 +67,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `pages` on `listener` until `stopped`, then lets requests under way end.
 pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stopped: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Places::default());
     let (ending, ended) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stopped);
@@ -71,11 +75,11 @@ pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stopped: impl Futur
         tokio::select! {
             () = &mut stopped => break,
             accepted = listener.accept() => {
-                let Some(stream) = settle(accepted.map(|(stream, _)| stream)).await else {
+                let Some((stream, peer)) = settle(accepted).await else {
                     continue;
                 };
                 // Without a place the stream is dropped here, which closes it.
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                if let Some(place) = places.take(peer.ip()) {
                     let (pages, ended) = (Arc::clone(&pages), ended.clone());
                     connections.spawn(async move {
                         converse(stream, &pages, ended).await;
@@ -92,10 +96,53 @@ pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stopped: impl Futur
     let _ = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
 }
 
+/// The open connections by client address. One client can take a part of the places only, so that
+/// it cannot make a probe of the kubelet's fail.
+#[derive(Debug, Default)]
+struct Places(Mutex<HashMap<IpAddr, usize>>);
+
+impl Places {
+    /// Takes a place for a client, if there is one; it is given back when it is dropped.
+    fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+        let mut taken = self.taken();
+        let total: usize = taken.values().sum();
+        let of_client = taken.entry(client).or_default();
+        let is_free = total < CONNECTIONS_MAX && *of_client < CONNECTIONS_PER_CLIENT_MAX;
+        *of_client += usize::from(is_free);
+        if *of_client == 0 {
+            taken.remove(&client);
+        }
+        is_free.then(|| Place { places: Arc::clone(self), client })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection's place.
+#[derive(Debug)]
+struct Place {
+    places: Arc<Places>,
+    client: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        if let Some(of_client) = taken.get_mut(&self.client) {
+            *of_client -= 1;
+            if *of_client == 0 {
+                taken.remove(&self.client);
+            }
+        }
+    }
+}
+
 /// The accepted connection, if there is one; a failure is waited out.
-async fn settle(accepted: io::Result<TcpStream>) -> Option<TcpStream> {
+async fn settle(accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<(TcpStream, SocketAddr)> {
     match accepted {
-        Ok(stream) => Some(stream),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             static FAILED: crate::logging::Quiet = crate::logging::Quiet::new();
             if let Some(times) = FAILED.count(crate::clock::now(), 1) {
@@ -294,10 +341,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_bound_are_closed_at_once() {
+    async fn connections_beyond_a_clients_bound_are_closed_at_once() {
         let (address, _server) = start().await;
         let mut held = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
+        for _ in 0..CONNECTIONS_PER_CLIENT_MAX {
             let mut stream = connect(address).await;
             stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
             let mut first = [0; 12];
@@ -310,6 +357,20 @@ mod tests {
             while !exchange(address, &get("/health")).await.contains("200 OK") {}
         });
         served.await.expect("a place is free again");
+    }
+
+    #[test]
+    fn one_client_leaves_room_for_others() {
+        let places = Arc::new(Places::default());
+        let client = |host: usize| IpAddr::from([10, 0, 0, host as u8]);
+        let take = |host| places.take(client(host));
+        let held: Vec<_> = (0..CONNECTIONS_MAX).map_while(|_| take(0)).collect();
+        assert_eq!(held.len(), CONNECTIONS_PER_CLIENT_MAX);
+        let others: Vec<_> =
+            (1..).flat_map(|host| [host; CONNECTIONS_PER_CLIENT_MAX]).map_while(take).collect();
+        assert_eq!(held.len() + others.len(), CONNECTIONS_MAX);
+        drop(held);
+        assert!(take(0).is_some());
     }
 
     #[tokio::test]
