@@ -12,7 +12,7 @@ pub(super) fn cache(line: &Directive, warnings: &mut Warnings) -> Result<Cache, 
     let mut cache = defaults();
     let mut words = line.args.as_slice();
     if let Some((first, rest)) = words.split_first()
-        && first.text.bytes().all(|byte| byte.is_ascii_digit())
+        && first.text.parse::<i128>().is_ok()
     {
         let ttl_secs = ttl(first)?;
         cache.success.ttl_max_secs = ttl_secs;

@@ -73,6 +73,7 @@ pub fn check(
         }
     }
     check_overlaps(&config.blocks)?;
+    check_pages(&config)?;
     config.warnings = warnings.0;
     Ok(config)
 }
@@ -268,6 +269,25 @@ fn check_overlaps(blocks: &[Block]) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Refuses a page's address that questions come to as well: the kernel would give half of the TCP
+/// connections to either.
+fn check_pages(config: &Config) -> Result<(), ConfigError> {
+    let health = config.health.iter().flat_map(|health| &health.listen);
+    let pages = [("prometheus", &config.prometheus), ("ready", &config.ready)];
+    let pages = pages.into_iter().flat_map(|(name, at)| at.iter().map(move |page| (name, page)));
+    for (name, page) in pages.chain(health.map(|page| ("health", page))) {
+        let answers = |block: &&Block| block.listen.iter().any(|own| listen::overlap(own, page));
+        if let Some(block) = config.blocks.iter().find(answers) {
+            return Err(ConfigError {
+                position: block.position.clone(),
+                found: format!("`{name}` on {page}, where this block answers questions"),
+                expected: "an address or port of its own for the page".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Directives of which a block may have several.
 const REPEATABLE: [&str; 4] = ["bind", "log", "acl", "forward"];
 /// Blocks are numbered in 16 bits; this many are more than any node needs.
@@ -404,6 +424,13 @@ pub(super) mod tests {
     const EVERYTHING: &str =
         include_str!("../../../../tests/data/corefiles/good/everything.corefile");
 
+    #[test]
+    fn a_page_where_questions_are_answered_is_refused() {
+        let message = error("bind 127.0.0.1\nhealth 127.0.0.1:53");
+        assert!(message.contains("`health` on 127.0.0.1:53"), "{message}");
+        assert!(error("prometheus :53").contains("`prometheus` on [::]:53"));
+    }
+
     proptest! {
         #[test]
         fn mutated_corefiles_never_panic(
@@ -418,7 +445,7 @@ pub(super) mod tests {
             let _ = read(&String::from_utf8_lossy(&text));
         }
 
-        #[test]
+    #[test]
         fn shuffled_words_never_panic(
             picks in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..80)
         ) {
