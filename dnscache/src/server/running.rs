@@ -46,6 +46,8 @@ pub struct Running {
     generation: u64,
     /// The fingerprint of a configuration that made a loop.
     refused: Option<u64>,
+    /// What was wrong with the configuration that was refused last.
+    mistake: Option<String>,
     shelf: Arc<Mutex<Shelf>>,
     plans: Arc<ArcSwap<Plan>>,
     door: Door,
@@ -145,6 +147,7 @@ impl Running {
             config_before: None,
             generation: 0,
             refused: None,
+            mistake: None,
         };
         running.put_in_force(config).await?;
         anyhow::ensure!(!running.streams.is_empty(), "no address can be served");
@@ -189,11 +192,19 @@ impl Running {
                 fingerprint = self.config.fingerprint,
                 "reload: the new configuration is in force"
             ),
-            Err(error) => {
-                self.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
-                tracing::error!("reload: {error:#}; the old configuration stays in force");
-            }
+            Err(error) => self.refuse(format!("{error:#}"), asked),
         }
+    }
+
+    /// Counts a configuration that cannot be used and says so; a timer that finds the same mistake
+    /// again and again says it once.
+    fn refuse(&mut self, mistake: String, asked: Asked) {
+        if asked == Asked::ByTimer && self.mistake.as_ref() == Some(&mistake) {
+            return;
+        }
+        self.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
+        tracing::error!("reload: {mistake}; the old configuration stays in force");
+        self.mistake = Some(mistake);
     }
 
     /// Ends a loop through ourselves that was found under the configuration of this number: back
@@ -276,6 +287,7 @@ impl Running {
         self.follow(&config, &plan, hosts);
         self.config_before = (!self.config.blocks.is_empty()).then(|| self.config.clone());
         self.config = config;
+        self.mistake = None;
         Ok(())
     }
 
