@@ -4,8 +4,9 @@
 //! question and leaves everything else behind: records of other names (RFC 5452 section 6),
 //! upstream's OPT, counts that do not fit. A message of which all is kept is kept byte for byte.
 
+use super::bailiwick::Keep;
 use super::header::{HEADER_LEN, Header, class, flag, rcode, rtype};
-use super::name::{self, parent, wire_is_at_or_below};
+use super::name::{self, wire_is_at_or_below};
 use super::rebuild;
 use super::survey::{Record, Survey};
 use crate::engine::cache::key::Key;
@@ -127,10 +128,11 @@ fn matching_question(key: &Key, message: &[u8], header: &Header) -> Result<usize
 const CHAIN_MAX: usize = 16;
 
 /// The names from the one asked to the end of its aliases.
-struct Chain<'s> {
-    names: Vec<&'s [u8]>,
+pub(super) struct Chain<'s> {
+    /// From the name asked on.
+    pub(super) names: Vec<&'s [u8]>,
     /// Owners of DNAME records that led on.
-    redirects: Vec<&'s [u8]>,
+    pub(super) redirects: Vec<&'s [u8]>,
 }
 
 impl<'s> Chain<'s> {
@@ -162,16 +164,18 @@ impl<'s> Chain<'s> {
             .and_then(|record| survey.target(record))
     }
 
-    fn end(&self) -> &'s [u8] {
+    /// The name the data must have.
+    pub(super) fn end(&self) -> &'s [u8] {
         self.names.last().expect("a chain starts with the name asked")
     }
 
-    fn holds(&self, owner: &[u8]) -> bool {
+    /// Whether a name is one of them.
+    pub(super) fn holds(&self, owner: &[u8]) -> bool {
         self.names.contains(&owner)
     }
 
     /// Whether `zone` holds one of the names.
-    fn is_under(&self, zone: &[u8]) -> bool {
+    pub(super) fn is_under(&self, zone: &[u8]) -> bool {
         self.names.iter().any(|name| wire_is_at_or_below(name, zone))
     }
 }
@@ -239,107 +243,6 @@ fn is_referral(chain: &Chain<'_>, survey: &Survey, header: &Header) -> bool {
         .authorities()
         .any(|record| record.rtype == rtype::NS && chain.is_under(survey.owner(record)));
     names_servers && !header.has(flag::AA) && survey.answers().next().is_none()
-}
-
-/// Which records belong to the answer.
-struct Keep<'s> {
-    key: &'s Key,
-    survey: &'s Survey,
-    chain: &'s Chain<'s>,
-    has_data: bool,
-    /// The zones the answer comes from: owners of its SOA and NS records, and who signed it. A
-    /// wildcard's proof may come with its signer alone (RFC 4035 section 3.1.3.3).
-    zones: Vec<&'s [u8]>,
-    /// Names that kept answers point to.
-    targets: Vec<&'s [u8]>,
-}
-
-impl<'s> Keep<'s> {
-    fn new(key: &'s Key, survey: &'s Survey, chain: &'s Chain<'s>, has_data: bool) -> Self {
-        let zones = survey.records.iter().filter_map(|record| match record.rtype {
-            rtype::SOA | rtype::NS if record.section == 2 => Some(survey.owner(record)),
-            rtype::RRSIG => survey.target(record),
-            _ => None,
-        });
-        let zones = zones.filter(|zone| chain.is_under(zone)).collect();
-        let mut keep = Self { key, survey, chain, has_data, zones, targets: Vec::new() };
-        let refers = |record: &&Record| {
-            matches!(record.rtype, rtype::MX | rtype::SRV | rtype::NS | rtype::SVCB | rtype::HTTPS)
-        };
-        let targets = survey.answers().filter(|record| keep.wants_answer(record)).filter(refers);
-        // A service that is offered at its own name has the root as its target (RFC 9460 section 2.5).
-        let pointed_to = |record| match survey.target(record) {
-            Some([0]) => Some(survey.owner(record)),
-            target => target,
-        };
-        keep.targets = targets.filter_map(pointed_to).collect();
-        keep
-    }
-
-    fn wants(&self, record: &Record) -> bool {
-        if record.class != self.key.qclass() || record.rtype == rtype::OPT {
-            return false;
-        }
-        match record.section {
-            1 => self.wants_answer(record),
-            2 => self.wants_authority(record),
-            _ => self.wants_additional(record),
-        }
-    }
-
-    /// The chain, its end's data, and the signatures over them.
-    fn wants_answer(&self, record: &Record) -> bool {
-        if record.class != self.key.qclass() {
-            return false;
-        }
-        let owner = self.survey.owner(record);
-        match record.rtype {
-            rtype::DNAME if self.key.qtype() != rtype::DNAME => {
-                self.chain.redirects.contains(&owner)
-            }
-            rtype::RRSIG if self.key.qtype() != rtype::RRSIG => {
-                self.key.dnssec_ok()
-                    && (self.chain.holds(owner) || self.chain.redirects.contains(&owner))
-            }
-            other if other == self.key.qtype() => self.has_data && owner == self.chain.end(),
-            rtype::CNAME => self.chain.names[..self.chain.names.len() - 1].contains(&owner),
-            _ => false,
-        }
-    }
-
-    /// The zone the answer comes from, and proofs of absence within it.
-    fn wants_authority(&self, record: &Record) -> bool {
-        let owner = self.survey.owner(record);
-        match record.rtype {
-            rtype::SOA | rtype::NS => self.chain.is_under(owner),
-            rtype::NSEC | rtype::NSEC3 | rtype::RRSIG | rtype::DS => {
-                self.key.dnssec_ok() && self.is_proof_owner(owner)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether a proof of this owner lies in one of the answer's zones.
-    fn is_proof_owner(&self, owner: &[u8]) -> bool {
-        self.zones.iter().any(|zone| wire_is_at_or_below(owner, zone))
-    }
-
-    /// Addresses of names the answer points to, as far as they lie below the name asked (service
-    /// labels such as `_http._tcp` left away).
-    fn wants_additional(&self, record: &Record) -> bool {
-        let owner = self.survey.owner(record);
-        let is_address = matches!(record.rtype, rtype::A | rtype::AAAA);
-        is_address
-            && self.targets.contains(&owner)
-            && wire_is_at_or_below(owner, host_part(self.key.name()))
-    }
-}
-
-fn host_part(mut name: &[u8]) -> &[u8] {
-    while name[0] > 0 && name[1] == b'_' {
-        name = parent(name);
-    }
-    name
 }
 
 /// Whether a class may be asked upstream at all: IN and those nobody has assigned, which pass

@@ -1,6 +1,7 @@
 //! DNS messages as bytes: parsed in place, written in place, nothing allocated for a query.
 
 pub mod answer;
+mod bailiwick;
 pub mod edns;
 pub mod header;
 pub mod name;
