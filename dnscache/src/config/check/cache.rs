@@ -16,7 +16,7 @@ pub(super) fn cache(line: &Directive, warnings: &mut Warnings) -> Result<Cache, 
     {
         let ttl_secs = ttl(first)?;
         cache.success.ttl_max_secs = ttl_secs;
-        cache.denial.ttl_max_secs = ttl_secs.min(DENIAL_TTL_SECS);
+        cache.denial.ttl_max_secs = ttl_secs;
         words = rest;
     }
     cache.zones = zones::list(words)?;
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn one_ttl_bounds_both_halves() {
         for (lines, success, denial) in
-            [("cache 30", 30, 30), ("cache 3600", 3600, 1800), ("cache 7200", 7200, 1800)]
+            [("cache", 3600, 1800), ("cache 30", 30, 30), ("cache 7200", 7200, 7200)]
         {
             let cache = read(lines);
             assert_eq!((cache.success.ttl_max_secs, cache.denial.ttl_max_secs), (success, denial));

@@ -129,17 +129,27 @@ fn server_block(
             }
         }
     }
+    // `bind ::` is every address, of IPv4 as well, as in CoreDNS.
+    let (all_v6, all_v4) = everywhere(0).into();
+    if bound.contains(&all_v6) && !bound.contains(&all_v4) {
+        bound.push(all_v4);
+    }
     let template = directives(server, &bound, environment, config, warnings)?;
     let block = |(port, zones)| with_addresses(template.clone(), zones, &bound, port);
     Ok(ports.into_iter().map(block).collect())
+}
+
+/// Every address of either family.
+fn everywhere(port: u16) -> [SocketAddr; 2] {
+    let addresses = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+    addresses.map(|address| SocketAddr::new(address, port))
 }
 
 /// Fills in what depends on the port.
 fn with_addresses(mut block: Block, zones: Vec<Name>, bound: &[SocketAddr], port: u16) -> Block {
     block.zones = zones;
     if bound.is_empty() {
-        let everywhere = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
-        block.listen = everywhere.map(|address| SocketAddr::new(address, port)).to_vec();
+        block.listen = everywhere(port).to_vec();
         block.server_label = format!("dns://:{port}");
     } else {
         block.listen = bound.iter().map(|&address| listen::with_port(address, port)).collect();
@@ -423,6 +433,14 @@ pub(super) mod tests {
     /// A Corefile that uses everything, to be broken at random.
     const EVERYTHING: &str =
         include_str!("../../../../tests/data/corefiles/good/everything.corefile");
+
+    #[test]
+    fn every_ipv6_address_brings_those_of_ipv4() {
+        let listen =
+            |lines| block(lines).listen.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(listen("bind ::"), ["[::]:53", "0.0.0.0:53"]);
+        assert_eq!(listen("bind ::1"), ["[::1]:53"]);
+    }
 
     #[test]
     fn a_page_where_questions_are_answered_is_refused() {
