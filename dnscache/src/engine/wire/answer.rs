@@ -169,9 +169,9 @@ impl<'s> Chain<'s> {
         self.names.last().expect("a chain starts with the name asked")
     }
 
-    /// Whether a name is one of them.
-    pub(super) fn holds(&self, owner: &[u8]) -> bool {
-        self.names.contains(&owner)
+    /// Whether a name is one of them, or one that redirected to them.
+    pub(super) fn leads_through(&self, owner: &[u8]) -> bool {
+        self.names.contains(&owner) || self.redirects.contains(&owner)
     }
 
     /// Whether `zone` holds one of the names.

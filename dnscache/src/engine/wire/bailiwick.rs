@@ -30,7 +30,10 @@ impl<'s> Keep<'s> {
     ) -> Self {
         let zones = survey.records.iter().filter_map(|record| match record.rtype {
             rtype::SOA | rtype::NS if record.section == 2 => Some(survey.owner(record)),
-            rtype::RRSIG => survey.target(record),
+            // Whoever signs something else in the message proves nothing about this name.
+            rtype::RRSIG if record.is_answer() && chain.leads_through(survey.owner(record)) => {
+                survey.target(record)
+            }
             _ => None,
         });
         let zones = zones.filter(|zone| chain.is_under(zone)).collect();
@@ -71,8 +74,7 @@ impl<'s> Keep<'s> {
                 self.chain.redirects.contains(&owner)
             }
             rtype::RRSIG if self.key.qtype() != rtype::RRSIG => {
-                self.key.dnssec_ok()
-                    && (self.chain.holds(owner) || self.chain.redirects.contains(&owner))
+                self.key.dnssec_ok() && self.chain.leads_through(owner)
             }
             other if other == self.key.qtype() => self.has_data && owner == self.chain.end(),
             rtype::CNAME => self.chain.names[..self.chain.names.len() - 1].contains(&owner),
