@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SILENCE;
@@ -30,6 +30,8 @@ pub struct Connections {
     /// Told when a question leaves a connection.
     room: Notify,
     failures: Quiet,
+    /// Places for connections of a single question.
+    alone: Semaphore,
 }
 
 /// Questions on one connection. The multiplexer looks at every question in flight whenever
@@ -56,6 +58,9 @@ struct Seats {
     last_used: Mutex<Instant>,
 }
 
+/// Connections of a single question at once.
+const ALONE_MAX: usize = 32;
+
 impl Connections {
     /// No connection yet; the first question opens one.
     pub fn new(
@@ -72,6 +77,7 @@ impl Connections {
             pool: Mutex::default(),
             room: Notify::new(),
             failures: Quiet::default(),
+            alone: Semaphore::new(ALONE_MAX),
         })
     }
 
@@ -97,7 +103,9 @@ impl Connections {
 
     /// Asks one question on a connection nobody shares, and waits for as long as the caller does:
     /// an upstream that closes connections after a reply or two does so to others' questions.
-    pub async fn ask_alone(&self, query: &Query) -> Result<Vec<u8>, Trouble> {
+    /// Only so many at once: with more it shares one after all.
+    pub async fn ask_alone(self: &Arc<Self>, query: &Query) -> Result<Vec<u8>, Trouble> {
+        let Ok(_place) = self.alone.try_acquire() else { return self.ask(query).await };
         let dialed = dial(self.server, &self.security, Arc::clone(&self.counts)).await;
         let (connection, drive) =
             dialed.map_err(|(trouble, reason)| self.report(trouble, &reason))?;

@@ -101,8 +101,8 @@ struct Candidate {
     spent: bool,
     /// Whether it showed that it does not understand EDNS.
     plain: bool,
-    /// Connections that ended under this question.
-    lost: u8,
+    /// Connections that ended under this question, or could not be had.
+    ended: u8,
     not_before: Instant,
 }
 
@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
             in_flight: 0,
             spent: false,
             plain: false,
-            lost: 0,
+            ended: 0,
             not_before: now,
         };
         Self {
@@ -208,7 +208,7 @@ impl<'a> Walk<'a> {
             manner: Manner {
                 carrier: candidate.carrier,
                 // Those lost with one connection share the next; who is unlucky twice does not.
-                alone: candidate.lost > 1,
+                alone: candidate.ended > 1,
                 edns: !candidate.plain,
                 recursion: true,
             },
@@ -279,7 +279,7 @@ impl<'a> Walk<'a> {
             Trouble::Silent => self.heard_nothing = true,
             Trouble::Lost => {
                 self.broken = true;
-                self.candidates[index].lost += 1;
+                self.candidates[index].ended += 1;
                 self.urgent = Some(index);
             }
             Trouble::Unread if edns => self.retry_plain(index),
@@ -289,6 +289,7 @@ impl<'a> Walk<'a> {
             }
             Trouble::Unreachable | Trouble::Exhausted => {
                 self.heard_nothing |= trouble == Trouble::Unreachable;
+                self.candidates[index].ended += 1;
                 self.candidates[index].not_before = now + REST;
                 self.next_at = now;
             }
