@@ -72,6 +72,7 @@ async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
             },
             event = running.next_event() => match event {
                 follow::Event::LookAtCorefile => running.reload(flags, Asked::ByTimer).await,
+                follow::Event::Sound { generation } => running.probe_ended_well(generation),
                 follow::Event::Loop { generation, place } => running.break_loop(generation, &place).await?,
             },
         }

@@ -125,6 +125,44 @@ fn an_address_that_cannot_be_had_leaves_the_old_configuration() {
 }
 
 #[test]
+fn one_loop_after_another_leads_back_to_the_last_sound_configuration() {
+    let ip = own_loopback();
+    let _upstream = Upstream::with_zone(ip, UPSTREAM_PORT, "a.test. 60 A 192.0.2.1");
+    let program = Program::start(ip, ".:PORT {\n bind IP\n loop\n forward . UPSTREAM\n}\n");
+    assert_eq!(program.ask("a.test", "A").answer.len(), 1);
+    // Its own probe has ended by then.
+    thread::sleep(Duration::from_millis(500));
+    for ttl in [30, 31] {
+        let text = format!(".:PORT {{\n bind IP\n loop\n cache {ttl}\n forward . IP:PORT\n}}\n");
+        program.write_corefile(&text);
+        program.signal("HUP");
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(program.logs_within("going back", Duration::from_secs(5)), "{}", program.log());
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(program.ask("a.test", "A").answer.len(), 1, "{}", program.log());
+}
+
+#[test]
+fn inline_hosts_change_although_their_file_is_missing() {
+    let ip = own_loopback();
+    let text = |last: u8| {
+        let block = |port: &str, name: &str, last: u8| {
+            let hosts = format!("hosts /nonexistent {{\n 192.0.2.{last} {name}\n }}");
+            format!(".:{port} {{\n bind IP\n {hosts}\n}}\n")
+        };
+        block("PORT", "a.test", last) + &block("5399", "b.test", last + 1)
+    };
+    let program = Program::start(ip, &text(10));
+    assert_eq!(program.ask("a.test", "A").answer[0].data, [192, 0, 2, 10]);
+    program.write_corefile(&text(20));
+    program.signal("HUP");
+    assert!(program.logs_within("is in force", Duration::from_secs(3)), "{}", program.log());
+    assert_eq!(program.ask("a.test", "A").answer[0].data, [192, 0, 2, 20]);
+    assert_eq!(program.ask("b.test", "A").rcode(), 3, "that is the other block's");
+}
+
+#[test]
 fn sigterm_answers_what_is_under_way_and_exits_0() {
     let ip = own_loopback();
     let zone = crate::harness::zone::Zone::from_text("*.test. 60 A 192.0.2.1");

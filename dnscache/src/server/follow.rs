@@ -34,6 +34,11 @@ pub enum Event {
         /// Through which zone and listen address.
         place: String,
     },
+    /// One probe of `loop` did not come back.
+    Sound {
+        /// Under which configuration, by its number.
+        generation: u64,
+    },
 }
 
 /// The tasks that keep watch over one configuration; dropping it ends them.
@@ -49,14 +54,15 @@ impl Followers {
     }
 
     /// Starts to watch what the configuration in force names. `hosts` are its files, read before.
+    /// Says how many probes of `loop` are on their way too.
     pub fn start(
         config: &Config,
         plan: &Arc<Plan>,
         routes: &HashMap<RouteId, Arc<Route>>,
         hosts: Vec<HostsFile>,
         notes: &Notes,
-    ) -> Self {
-        let mut tasks = JoinSet::new();
+    ) -> (Self, usize) {
+        let (mut tasks, mut probes) = (JoinSet::new(), 0);
         if let Some(reload) = &config.reload {
             tasks.spawn(look_at_corefile(reload.clone(), notes.events.clone()));
         }
@@ -70,9 +76,10 @@ impl Followers {
                 let place = format!("{} of {}", block.config.server_label, zone_of(&block.config));
                 let (probe, route) = (Arc::clone(probe), Arc::clone(route));
                 tasks.spawn(look_for_loop(probe, id, route, place, notes.clone()));
+                probes += 1;
             }
         }
-        Self { tasks }
+        (Self { tasks }, probes)
     }
 }
 
@@ -91,10 +98,12 @@ pub async fn read_hosts(engine: &Engine, before: &Engine) -> Vec<HostsFile> {
     let mut files = Vec::new();
     for block in engine.blocks() {
         let (Some(config), Some(table)) = (&block.config.hosts, &block.hosts) else { continue };
-        let same_file = |other: &&Block| {
-            other.config.hosts.as_ref().is_some_and(|hosts| hosts.file == config.file)
+        // The table holds inline entries as well, so only one of an equal directive will do.
+        let is_same = |other: &&Block| {
+            other.config.server_label == block.config.server_label
+                && other.config.hosts.as_ref() == Some(config)
         };
-        let known = before.blocks().iter().find(same_file).and_then(|other| other.hosts.as_ref());
+        let known = before.blocks().iter().find(is_same).and_then(|other| other.hosts.as_ref());
         let mut file = HostsFile::new(config.clone(), Arc::clone(table));
         file.read_if_changed().await;
         if let (None, Some(known)) = (file.seen, known) {
@@ -207,8 +216,9 @@ async fn look_for_loop(
             return;
         }
         if matches!(told, Told::Message(_) | Told::Failed(Failure::Answered(_))) {
-            return;
+            break;
         }
         sleep(PROBE_PAUSE).await;
     }
+    let _ = notes.events.send(Event::Sound { generation: notes.generation }).await;
 }

@@ -40,8 +40,10 @@ const SPARE_ADDRESSES: usize = 4;
 /// Everything that runs.
 pub struct Running {
     config: Config,
-    /// What was in force before, to go back to if the new one makes a loop.
-    config_before: Option<Config>,
+    /// The last configuration known to make no loop, to go back to from one that does.
+    sound: Option<Config>,
+    /// Probes of `loop` under the configuration in force that have not ended.
+    probes: usize,
     /// The number of the configuration in force.
     generation: u64,
     /// The fingerprint of a configuration that made a loop.
@@ -144,7 +146,8 @@ impl Running {
             followers: Followers::none(),
             events: mpsc::channel(EVENTS_MAX),
             config: nothing(&config),
-            config_before: None,
+            sound: None,
+            probes: 0,
             generation: 0,
             refused: None,
             mistake: None,
@@ -207,9 +210,24 @@ impl Running {
         self.mistake = Some(mistake);
     }
 
+    /// Notes that one probe of the configuration of this number did not come back. When none is
+    /// left, that configuration is one to go back to.
+    pub fn probe_ended_well(&mut self, generation: u64) {
+        if generation == self.generation {
+            self.probes = self.probes.saturating_sub(1);
+            self.note_if_sound();
+        }
+    }
+
+    fn note_if_sound(&mut self) {
+        if self.probes == 0 {
+            self.sound = Some(self.config.clone());
+        }
+    }
+
     /// Ends a loop through ourselves that was found under the configuration of this number: back
-    /// to the one before, or, if it was the first, an error that ends the process, as operators of
-    /// node-cache expect.
+    /// to the last one that made none. If there was none yet, an error ends the process, as
+    /// operators of node-cache expect.
     pub async fn break_loop(&mut self, generation: u64, place: &str) -> anyhow::Result<()> {
         if generation != self.generation {
             return Ok(());
@@ -218,14 +236,18 @@ impl Running {
             "loop: questions to {place} come back to this server: its forward leads here; \
              name upstreams that do not forward to it"
         );
-        let Some(previous) = self.config_before.take() else { anyhow::bail!(message) };
-        tracing::error!("{message}; going back to the configuration before");
+        let Some(sound) = self.sound.clone() else { anyhow::bail!(message) };
+        if sound.fingerprint == self.config.fingerprint {
+            // It made none before, so what changed is not in this file.
+            tracing::error!("{message}");
+            return Ok(());
+        }
+        tracing::error!("{message}; going back to the last configuration without a loop");
         self.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
         self.refused = Some(self.config.fingerprint);
-        if let Err(error) = self.put_in_force(previous).await {
-            tracing::error!("the configuration before cannot be put in force again: {error:#}");
+        if let Err(error) = self.put_in_force(sound).await {
+            tracing::error!("that configuration cannot be put in force again: {error:#}");
         }
-        self.config_before = None;
         Ok(())
     }
 
@@ -285,9 +307,9 @@ impl Running {
         let sources = sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
         self.admin.serve(pages, sources).await;
         self.follow(&config, &plan, hosts);
-        self.config_before = (!self.config.blocks.is_empty()).then(|| self.config.clone());
         self.config = config;
         self.mistake = None;
+        self.note_if_sound();
         Ok(())
     }
 
@@ -295,7 +317,8 @@ impl Running {
     fn follow(&mut self, config: &Config, plan: &Arc<Plan>, hosts: Vec<HostsFile>) {
         self.generation += 1;
         let notes = Notes { events: self.events.0.clone(), generation: self.generation };
-        self.followers = Followers::start(config, plan, &self.routes.load(), hosts, &notes);
+        (self.followers, self.probes) =
+            Followers::start(config, plan, &self.routes.load(), hosts, &notes);
     }
 
     /// Opens the sockets of addresses that are not served yet.
