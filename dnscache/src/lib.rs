@@ -24,4 +24,5 @@ pub mod counts;
 pub mod admin;
 pub mod logging;
 pub mod bind;
+pub mod places;
 pub mod clock;

@@ -1,12 +1,11 @@
 //! The HTTP/1 server of the admin pages, with a bound on everything a client can hold.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -18,6 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::pages::Pages;
+use crate::places::Places;
 
 /// A server of admin pages on one address. Dropping it stops it as [`Server::stop`] does, without
 /// waiting for the end.
@@ -50,7 +50,7 @@ impl Server {
 
 /// Connections of one address; those beyond are closed at once. Probes and scrapers hold a few.
 const CONNECTIONS_MAX: usize = 256;
-/// Of them, those of one client address.
+/// Of them, those of one client address, so that it cannot make a probe of the kubelet's fail.
 const CONNECTIONS_PER_CLIENT_MAX: usize = 32;
 /// A request's head must have come after this; also how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `pages` on `listener` until `stopped`, then lets requests under way end.
 pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stopped: impl Future<Output = ()>) {
-    let places = Arc::new(Places::default());
+    let places = Arc::new(Places::new(CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX));
     let (ending, ended) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stopped);
@@ -79,7 +79,7 @@ pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stopped: impl Futur
                     continue;
                 };
                 // Without a place the stream is dropped here, which closes it.
-                if let Some(place) = places.take(peer.ip()) {
+                if let Ok(place) = places.take(peer.ip()) {
                     let (pages, ended) = (Arc::clone(&pages), ended.clone());
                     connections.spawn(async move {
                         converse(stream, &pages, ended).await;
@@ -94,49 +94,6 @@ pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stopped: impl Futur
     ending.send_replace(true);
     // What is not done by then is aborted when the set is dropped.
     let _ = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
-}
-
-/// The open connections by client address. One client can take a part of the places only, so that
-/// it cannot make a probe of the kubelet's fail.
-#[derive(Debug, Default)]
-struct Places(Mutex<HashMap<IpAddr, usize>>);
-
-impl Places {
-    /// Takes a place for a client, if there is one; it is given back when it is dropped.
-    fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let mut taken = self.taken();
-        let total: usize = taken.values().sum();
-        let of_client = taken.entry(client).or_default();
-        let is_free = total < CONNECTIONS_MAX && *of_client < CONNECTIONS_PER_CLIENT_MAX;
-        *of_client += usize::from(is_free);
-        if *of_client == 0 {
-            taken.remove(&client);
-        }
-        is_free.then(|| Place { places: Arc::clone(self), client })
-    }
-
-    fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One connection's place.
-#[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
-    client: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        if let Some(of_client) = taken.get_mut(&self.client) {
-            *of_client -= 1;
-            if *of_client == 0 {
-                taken.remove(&self.client);
-            }
-        }
-    }
 }
 
 /// The accepted connection, if there is one; a failure is waited out.
@@ -192,6 +149,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use std::net::IpAddr;
 
     use super::*;
     use crate::admin::metrics::{Build, Metrics};
@@ -361,9 +320,9 @@ mod tests {
 
     #[test]
     fn one_client_leaves_room_for_others() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(Places::new(CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX));
         let client = |host: usize| IpAddr::from([10, 0, 0, host as u8]);
-        let take = |host| places.take(client(host));
+        let take = |host| places.take(client(host)).ok();
         let held: Vec<_> = (0..CONNECTIONS_MAX).map_while(|_| take(0)).collect();
         assert_eq!(held.len(), CONNECTIONS_PER_CLIENT_MAX);
         let others: Vec<_> =

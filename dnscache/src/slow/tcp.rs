@@ -4,15 +4,13 @@
 //! Bounds are shared by all listeners, in total and per client address, so that one pod can take
 //! its own share only; what happens on a connection is in [`connection`](super::connection).
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use foldhash::fast::RandomState;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
@@ -26,6 +24,7 @@ use crate::counts::{Closed, PlaneCounts, Rejected};
 use crate::engine::ListenerId;
 use crate::handoff::Door;
 use crate::logging::Quiet;
+use crate::places::{Place, Places};
 use crate::server::Plan;
 
 /// Connections in total, where descriptors allow it.
@@ -159,28 +158,15 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The bounds of all listeners together, and how much of them is taken.
 #[derive(Debug)]
 pub struct TcpLimits {
-    connections_max: usize,
-    connections_per_client_max: usize,
-    open: Mutex<Open>,
+    places: Arc<Places>,
     unsent: AtomicUsize,
-}
-
-/// Open connections, in total and by client; clients without any are not in it.
-#[derive(Debug, Default)]
-struct Open {
-    total: usize,
-    clients: HashMap<IpAddr, usize, RandomState>,
 }
 
 impl TcpLimits {
     /// So many connections in total, and so many of one client address.
     pub fn new(connections_max: usize, connections_per_client_max: usize) -> Self {
-        Self {
-            connections_max,
-            connections_per_client_max,
-            open: Mutex::default(),
-            unsent: AtomicUsize::new(0),
-        }
+        let places = Arc::new(Places::new(connections_max, connections_per_client_max));
+        Self { places, unsent: AtomicUsize::new(0) }
     }
 
     /// The usual bounds, lower in a process that may open few files: 4,096 connections or a
@@ -194,28 +180,16 @@ impl TcpLimits {
 
     /// Connections in total.
     pub fn connections_max(&self) -> usize {
-        self.connections_max
+        self.places.places_max()
     }
 
     /// Connections open now.
     pub fn connections(&self) -> usize {
-        self.open().total
+        self.places.taken()
     }
 
-    /// Takes a place for a connection; it is given back when the admission is dropped.
-    fn admit(self: &Arc<Self>, client: IpAddr) -> Result<Admission, Rejected> {
-        let mut open = self.open();
-        if open.total >= self.connections_max {
-            return Err(Rejected::Total);
-        }
-        let of_client = open.clients.get(&client).copied().unwrap_or(0);
-        if of_client >= self.connections_per_client_max {
-            return Err(Rejected::PerClient);
-        }
-        open.total += 1;
-        open.clients.insert(client, of_client + 1);
-        drop(open);
-        Ok(Admission { limits: Arc::clone(self), client })
+    fn admit(&self, client: IpAddr) -> Result<Place, Rejected> {
+        self.places.take(client)
     }
 
     /// Notes octets that wait to be sent; whether that is within the bound.
@@ -232,31 +206,6 @@ impl TcpLimits {
     pub fn unsent(&self) -> usize {
         self.unsent.load(Ordering::Relaxed)
     }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        // Nothing panics while it is held.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection's place within the bounds.
-#[derive(Debug)]
-struct Admission {
-    limits: Arc<TcpLimits>,
-    client: IpAddr,
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        let mut open = self.limits.open();
-        open.total -= 1;
-        if let Some(of_client) = open.clients.get_mut(&self.client) {
-            *of_client -= 1;
-            if *of_client == 0 {
-                open.clients.remove(&self.client);
-            }
-        }
-    }
 }
 
 /// The soft limit on open files in the text of `/proc/self/limits`; `None`: no limit is known.
@@ -267,37 +216,11 @@ fn descriptors_max(limits: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
     use crate::engine::wire::header::rcode;
     use crate::slow::rehearsal;
-
-    fn client(host: u8) -> IpAddr {
-        Ipv4Addr::new(10, 0, 0, host).into()
-    }
-
-    #[test]
-    fn one_client_gets_its_share_and_all_get_the_total() {
-        let limits = Arc::new(TcpLimits::new(3, 2));
-        let first = limits.admit(client(1)).expect("room");
-        let _second = limits.admit(client(1)).expect("room");
-        assert_eq!(limits.admit(client(1)).err(), Some(Rejected::PerClient));
-        let _third = limits.admit(client(2)).expect("room");
-        assert_eq!(limits.admit(client(3)).err(), Some(Rejected::Total));
-        drop(first);
-        assert!(limits.admit(client(1)).is_ok());
-    }
-
-    #[test]
-    fn closed_connections_leave_nothing_behind() {
-        let limits = Arc::new(TcpLimits::new(3, 2));
-        drop(limits.admit(client(1)));
-        assert_eq!(limits.connections(), 0);
-        assert!(limits.open().clients.is_empty());
-    }
 
     #[test]
     fn unsent_octets_are_bounded_over_all_connections() {
