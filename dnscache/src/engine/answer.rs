@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::block::{Block, BlockCache};
-use super::cache::entry::{Entry, Kind};
 use super::cache::key::{Flags, Key, KeyBuffer};
 use super::cache::lifetime::STALE_TTL_SECS;
+use super::cache::record::{Kind, Record};
+use super::cache::shared::Resident;
 use super::policy::route::Route;
 use super::policy::{acl, local};
 use super::wire::answer::is_forwardable_class;
@@ -72,10 +73,12 @@ impl Engine {
         let block = self.block(ask.block);
         let mut desk = Desk { query, question: &question, now, scratch, out };
         match outcome {
-            Outcome::Fresh(entry) => desk.serve(block, ask.block, entry, Source::Forward),
+            Outcome::Fresh(entry) => desk.serve(block, ask.block, entry.record(), Source::Forward),
             Outcome::Stale(entry) => {
-                entry.renewal().keeps_waiting(ask.asked, now);
-                desk.serve(block, ask.block, entry, Source::Stale)
+                if let Some(cache) = &block.cache {
+                    cache.mark(&ask.key, entry, |renewal| renewal.keeps_waiting(ask.asked, now));
+                }
+                desk.serve(block, ask.block, entry.record(), Source::Stale)
             }
             Outcome::Failed { rcode, extended_error } => {
                 desk.refuse(ask.block, block, *rcode, *extended_error, Source::Refusal)
@@ -254,17 +257,19 @@ impl Desk<'_> {
         let Some(cache) = &block.cache else {
             return self.ask_if_desired(id, block, ask(None, 0, false));
         };
-        let Some(entry) = cache.find(key, self.now) else {
+        let Some(mut found) = cache.find(key, now) else {
             return self.ask_if_desired(id, block, ask(None, 0, false));
         };
-        if entry.is_fresh(self.now) {
-            let mut reply = self.serve(block, id, &entry, hit_source(&entry));
-            if is_renewal_due(cache, route, &entry, self.now) {
-                reply.renew = Some(ask(Some(entry), 0, true));
+        let copy = |found: &Resident<'_>| Some(Arc::new(found.record().into()));
+        if found.record().is_fresh(now) {
+            let source = hit_source(found.record());
+            let mut reply = self.serve(block, id, found.record(), source);
+            if is_renewal_due(cache, route, &mut found, now) {
+                reply.renew = Some(ask(copy(&found), 0, true));
             }
             return Verdict::Reply(reply);
         }
-        if !entry.is_servable_stale(self.now, cache.stale_window_millis()) {
+        if !found.record().is_servable_stale(now, cache.stale_window_millis()) {
             return self.ask_if_desired(id, block, ask(None, 0, false));
         }
         let client_timer_millis = cache
@@ -272,12 +277,12 @@ impl Desk<'_> {
             .serve_stale
             .as_ref()
             .map_or(0, |stale| stale.client_timer.as_millis() as u64);
-        if !entry.renewal().has_failed() && client_timer_millis > 0 {
-            return self.ask_if_desired(id, block, ask(Some(entry), client_timer_millis, false));
+        if !found.record().renewal().has_failed() && client_timer_millis > 0 {
+            return self.ask_if_desired(id, block, ask(copy(&found), client_timer_millis, false));
         }
-        let mut reply = self.serve(block, id, &entry, Source::Stale);
-        if entry.renewal().claim(self.now, &route.health) {
-            reply.renew = Some(ask(Some(entry), 0, true));
+        let mut reply = self.serve(block, id, found.record(), Source::Stale);
+        if found.change_renewal(|renewal| renewal.claim(now, &route.health)) {
+            reply.renew = Some(ask(copy(&found), 0, true));
         }
         Verdict::Reply(reply)
     }
@@ -290,8 +295,8 @@ impl Desk<'_> {
         Verdict::Reply(self.refuse(id, block, rcode::REFUSED, None, Source::Refusal))
     }
 
-    /// Writes an entry as the reply.
-    fn serve(&mut self, block: &Block, id: BlockId, entry: &Arc<Entry>, source: Source) -> Reply {
+    /// Writes a record as the reply.
+    fn serve(&mut self, block: &Block, id: BlockId, entry: Record<'_>, source: Source) -> Reply {
         let extended = match (source, entry.kind()) {
             (Source::Stale, _) if entry.rcode() == rcode::NXDOMAIN => {
                 Some(extended_error::STALE_NXDOMAIN_ANSWER)
@@ -386,8 +391,8 @@ impl Desk<'_> {
     }
 }
 
-fn hit_source(entry: &Entry) -> Source {
-    match entry.kind() {
+fn hit_source(record: Record<'_>) -> Source {
+    match record.kind() {
         Kind::Success => Source::CacheSuccess,
         Kind::Denial => Source::CacheDenial,
         Kind::Failure => Source::CacheFailure,
@@ -395,12 +400,18 @@ fn hit_source(entry: &Entry) -> Source {
 }
 
 /// Whether this hit renews the entry: once for all hits of its last part.
-fn is_renewal_due(cache: &BlockCache, route: &Route, entry: &Entry, now: Now) -> bool {
+fn is_renewal_due(cache: &BlockCache, route: &Route, found: &mut Resident<'_>, now: Now) -> bool {
     let Some(prefetch) = &cache.config.prefetch else {
         return false;
     };
-    entry.is_due(now, prefetch.amount, prefetch.percentage)
-        && entry.renewal().claim(now, &route.health)
+    if found.record().kind() == Kind::Failure {
+        return false;
+    }
+    if prefetch.amount > 1 && found.count_hit() < prefetch.amount {
+        return false;
+    }
+    found.record().is_old(now, prefetch.percentage)
+        && found.change_renewal(|renewal| renewal.claim(now, &route.health))
 }
 
 /// The name by which a question finds its zone: a DS record belongs to the parent's side of a zone

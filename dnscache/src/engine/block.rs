@@ -6,8 +6,11 @@ use arc_swap::ArcSwap;
 
 use super::Now;
 use super::cache::entry::Entry;
+use super::cache::key::Key;
 use super::cache::lifetime::Bounds;
-use super::cache::shared::Store;
+use super::cache::record::Kind;
+use super::cache::renewal::Renewal;
+use super::cache::shared::{Resident, Store};
 use super::policy::hosts::HostsTable;
 use super::policy::loops::LoopProbe;
 use super::policy::route::Route;
@@ -51,16 +54,28 @@ pub struct BlockCache {
 impl BlockCache {
     /// What is known under a key, fresh if anything fresh is known. A fresh answer of either kind
     /// comes before an expired one, and of two expired ones the positive comes first.
-    pub fn find(&self, key: &[u8], now: Now) -> Option<Arc<Entry>> {
+    pub fn find(&self, key: &[u8], now: Now) -> Option<Resident<'_>> {
+        if self.success.is(&self.denial) {
+            return self.success.find(key);
+        }
         let positive = self.success.find(key);
-        let is_fresh = |entry: &Arc<Entry>| entry.is_fresh(now);
-        if self.success.is(&self.denial) || positive.as_ref().is_some_and(is_fresh) {
-            return positive;
+        let has_positive = positive.is_some();
+        let fresh = |found: &Resident<'_>| found.record().is_fresh(now);
+        // Each is let go before the next is looked at: one lock at a time.
+        if let Some(positive) = positive.filter(fresh) {
+            return Some(positive);
         }
-        match (positive, self.denial.find(key)) {
-            (Some(expired), Some(negative)) if !is_fresh(&negative) => Some(expired),
-            (positive, negative) => negative.or(positive),
-        }
+        let negative = self.denial.find(key).filter(|found| !has_positive || fresh(found));
+        negative.or_else(|| self.success.find(key))
+    }
+
+    /// Changes the marks of renewal of an entry, if it is still what is known.
+    pub fn mark(&self, key: &Key, known: &Entry, change: impl FnOnce(&mut Renewal)) {
+        let store = match known.record().kind() {
+            Kind::Success => &self.success,
+            Kind::Denial | Kind::Failure => &self.denial,
+        };
+        store.mark(key.as_bytes(), known, change);
     }
 
     /// Bounds of positive lifetimes.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::block::{Block, BlockCache};
-use super::cache::entry::{Entry, Kind};
+use super::cache::entry::Entry;
 use super::cache::key::Key;
 use super::cache::lifetime::{Bounds, FAILURE_MAX_MILLIS, SILENCE_MILLIS, settle};
+use super::cache::record::Kind;
 use super::wire::answer::{Class, digest};
 use super::wire::edns::extended_error;
 use super::wire::header::rcode;
@@ -30,7 +31,7 @@ impl Engine {
             (cache.success_bounds(), cache.denial_bounds())
         });
         let lifetime_secs = settle(&mut digest, positive, negative);
-        let entry = Arc::new(Entry::answer(digest, lifetime_secs, now));
+        let entry = Arc::new(Entry::answer(&ask.key, digest, lifetime_secs, now));
         match &block.cache {
             Some(cache) if lifetime_secs > 0 => cache.keep(&ask.key, &entry),
             Some(cache) => cache.forget_expired(&ask.key, now),
@@ -48,12 +49,14 @@ impl Engine {
             return outcome;
         }
         if let Some(known) = &ask.stale {
-            known.renewal().failed(failure, ask.asked, now);
-            if known.is_fresh(now) {
+            if let Some(cache) = &block.cache {
+                cache.mark(&ask.key, known, |renewal| renewal.failed(failure, ask.asked, now));
+            }
+            if known.record().is_fresh(now) {
                 return Outcome::Fresh(Arc::clone(known));
             }
             let window_millis = block.cache.as_ref().map_or(0, BlockCache::stale_window_millis);
-            if known.is_servable_stale(now, window_millis) {
+            if known.record().is_servable_stale(now, window_millis) {
                 return Outcome::Stale(Arc::clone(known));
             }
         }
@@ -84,10 +87,11 @@ impl Engine {
     /// what it renews.
     pub fn recall(&self, ask: &Ask, now: Now) -> Option<Outcome> {
         let cache = self.block(ask.block).cache.as_ref()?;
-        let entry = cache.find(ask.key.as_bytes(), now)?;
-        let is_news = ask.stale.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &entry));
-        (is_news && entry.is_fresh(now) && entry.kind() != Kind::Failure)
-            .then_some(Outcome::Fresh(entry))
+        let found = cache.find(ask.key.as_bytes(), now)?;
+        let record = found.record();
+        let is_news = ask.stale.as_ref().is_none_or(|known| !record.is(known.record()));
+        (is_news && record.is_fresh(now) && record.kind() != Kind::Failure)
+            .then(|| Outcome::Fresh(Arc::new(record.into())))
     }
 }
 
@@ -95,15 +99,17 @@ impl BlockCache {
     /// Forgets an expired answer after upstream gave one that may not be kept: what was known is
     /// no longer what upstream says, and must not be served stale.
     fn forget_expired(&self, key: &Key, now: Now) {
-        if self.find(key.as_bytes(), now).is_some_and(|known| !known.is_fresh(now)) {
+        let found = self.find(key.as_bytes(), now);
+        let is_expired = found.is_some_and(|known| !known.record().is_fresh(now));
+        if is_expired {
             self.success.forget(key.as_bytes());
             self.denial.forget(key.as_bytes());
         }
     }
 
     /// Keeps an answer where its kind belongs, and forgets what the other kind said.
-    fn keep(&self, key: &Key, entry: &Arc<Entry>) {
-        let (part, store, other) = match entry.kind() {
+    fn keep(&self, key: &Key, entry: &Entry) {
+        let (part, store, other) = match entry.record().kind() {
             Kind::Success => (&self.config.success, &self.success, &self.denial),
             Kind::Denial | Kind::Failure => (&self.config.denial, &self.denial, &self.success),
         };
@@ -111,7 +117,7 @@ impl BlockCache {
             other.forget(key.as_bytes());
         }
         if self.keeps(part, key.name()) {
-            store.keep(key.clone(), Arc::clone(entry));
+            store.keep(entry);
         } else if store.is(other) {
             store.forget(key.as_bytes());
         }
@@ -132,8 +138,5 @@ fn remember_failure(block: &Block, ask: &Ask, failure: Failure, rcode: u8, now: 
     if lifetime_millis == 0 {
         return;
     }
-    let fixed = [ask.key.qtype().to_be_bytes(), ask.key.qclass().to_be_bytes()].concat();
-    let question = [ask.key.name(), &fixed].concat();
-    let entry = Entry::failure(&question, rcode, now, lifetime_millis);
-    cache.denial.keep(ask.key.clone(), Arc::new(entry));
+    cache.denial.keep(&Entry::failure(&ask.key, rcode, now, lifetime_millis));
 }

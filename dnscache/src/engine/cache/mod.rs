@@ -3,5 +3,8 @@
 pub mod entry;
 pub mod key;
 pub mod lifetime;
+mod log;
+pub mod record;
 pub mod renewal;
+mod shard;
 pub mod shared;

@@ -1,30 +1,50 @@
-//! A store of answers that all planes share: moka, bounded by weight.
+//! A store of answers that all planes share, bounded in octets.
 //!
-//! Weight is octets. Which entries stay is decided by how often they are asked (TinyLFU), so a
-//! flood of names asked once does not push out the names in use. Expired entries stay until they
-//! are pushed out: they may be served stale, and an answer in its place replaces them.
+//! It is cut into shards, each behind a lock that is held for one lookup or one insertion. A hit
+//! is served while its shard is locked: the lock costs what a counted reference would, and nothing
+//! is freed under a reader. Expired entries stay until they are pushed out: they may be served
+//! stale, and an answer in their place replaces them.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use moka::sync::Cache;
 
-use super::entry::{Entry, Kind};
-use super::key::Key;
-use crate::engine::RouteId;
+use super::entry::Entry;
+use super::record::{self, Record};
+use super::renewal::Renewal;
+use super::shard::{Place, Shard};
 
-/// Octets that an entry costs besides its key and its message: 270 for the store's own nodes, as
-/// counted over 20,000 to 250,000 entries, the rest for what an allocator rounds up.
-const OVERHEAD_LEN: usize = 330;
+pub use super::shard::Residents;
+
+/// Octets of a shard, so that the largest answer is a small part of its entrance.
+const SHARD_LEN: u64 = 4 << 20;
+/// Entries of a shard, where their number is what bounds the store.
+const SHARD_ENTRIES: u64 = 1_024;
+/// Shards at most; beyond, they grow. Their locks are then taken by one of a few hundred threads.
+const SHARDS_MAX: u64 = 256;
 
 /// A bounded store of answers. Cloning shares it.
-#[derive(Debug, Clone)]
-pub struct Store {
-    answers: Cache<Key, Arc<Entry>, RandomState>,
-    census: Arc<Census>,
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    /// A power of two of them.
+    shards: Box<[Locked]>,
+    hasher: RandomState,
     limit: Limit,
+}
+
+/// A shard on cache lines of its own, so that a lock taken does not slow its neighbours.
+#[repr(align(128))]
+struct Locked(Mutex<Shard>);
+
+impl Locked {
+    fn lock(&self) -> MutexGuard<'_, Shard> {
+        // A panic while it was locked costs at worst the entry concerned.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How much a store may hold.
@@ -37,141 +57,156 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// What one entry weighs at least, so that `entries_max` of them fill the store.
-    fn weight_min(&self) -> u64 {
-        self.entries_max.map_or(0, |entries| self.bytes_max.div_ceil(entries.max(1)))
+    /// How many shards make up the store.
+    fn shards(&self) -> u64 {
+        let by_entries = self.entries_max.map_or(u64::MAX, |entries| entries / SHARD_ENTRIES);
+        let wanted = (self.bytes_max / SHARD_LEN).min(by_entries).clamp(1, SHARDS_MAX);
+        1 << wanted.ilog2()
     }
 }
 
 impl Store {
     /// An empty store.
     pub fn new(limit: Limit) -> Self {
-        let weight_min = limit.weight_min();
-        let answers = Cache::builder()
-            .max_capacity(limit.bytes_max)
-            .weigher(move |key: &Key, entry: &Arc<Entry>| weight(key, entry, weight_min))
-            .build_with_hasher(RandomState::default());
-        Self { answers, census: Arc::default(), limit }
+        let shards = limit.shards();
+        let part = |whole: u64| usize::try_from(whole / shards).unwrap_or(usize::MAX);
+        let entries_max = limit.entries_max.map_or(usize::MAX, |entries| part(entries).max(1));
+        let shard = || Locked(Mutex::new(Shard::new(part(limit.bytes_max), entries_max)));
+        let shards = (0..shards).map(|_| shard()).collect();
+        Self(Arc::new(Shared { shards, hasher: RandomState::default(), limit }))
     }
 
-    /// What is known under a key, fresh or not.
-    pub fn find(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        self.answers.get(key)
+    /// What is known under a key, fresh or not, for a client: that it is asked for decides whether
+    /// it stays. Its part of the store is locked until the result is dropped.
+    pub fn find(&self, key: &[u8]) -> Option<Resident<'_>> {
+        let (locked, hash) = self.shard(key);
+        let mut shard = locked.lock();
+        let place = shard.find(hash, key)?;
+        record::note_use(shard.octets_mut(place));
+        Some(Resident { shard, place })
     }
 
-    /// Keeps an entry, in place of what was there.
-    pub fn keep(&self, key: Key, entry: Arc<Entry>) {
-        if let Some(before) = self.answers.get(key.as_bytes()) {
-            before.succeeded();
-        }
-        let tally = self.census.tally(&key, entry.kind() == Kind::Success);
-        tally.came.fetch_add(1, Ordering::Relaxed);
-        entry.move_in(tally);
-        self.answers.insert(key, entry);
+    /// Keeps an entry, in place of what was there. One that is too large for the store is not kept.
+    pub fn keep(&self, entry: &Entry) {
+        self.put(entry.record());
     }
 
     /// Forgets a key.
     pub fn forget(&self, key: &[u8]) {
-        if let Some(entry) = self.answers.remove(key) {
-            entry.succeeded();
+        let (locked, hash) = self.shard(key);
+        locked.lock().forget(hash, key);
+    }
+
+    /// Changes the marks of renewal of an entry, if it is still what is known.
+    pub fn mark(&self, key: &[u8], known: &Entry, change: impl FnOnce(&mut Renewal)) {
+        let resident = self.find(key);
+        if let Some(mut resident) = resident.filter(|found| found.record().is(known.record())) {
+            resident.change_renewal(change);
         }
     }
 
-    /// A store with this bound that holds what this one holds, as far as it has room, and goes on
-    /// with its census. This one is given up for it.
+    /// A store with this bound that holds what this one holds, as far as it has room. This one is
+    /// given up for it.
     pub fn resized(self, limit: Limit) -> Self {
-        let mut other = Self::new(limit);
-        other.census = Arc::clone(&self.census);
-        for (key, entry) in &self.answers {
-            other.answers.insert(Key::clone(&key), entry);
+        let other = Self::new(limit);
+        for locked in &self.0.shards {
+            let shard = locked.lock();
+            shard.census().iter().for_each(|residents| other.0.shards[0].lock().inherit(residents));
+            shard.records().for_each(|record| other.put(record));
         }
         other
     }
 
     /// Its bounds.
     pub fn limit(&self) -> Limit {
-        self.limit
+        self.0.limit
     }
 
-    /// How full it is. Settles pending work of the store first.
+    /// How full it is.
     pub fn usage(&self) -> Usage {
-        self.answers.run_pending_tasks();
-        Usage { bytes: self.answers.weighted_size(), residents: self.census.read() }
+        let mut usage = Usage { bytes: 0, residents: Vec::new() };
+        for locked in &self.0.shards {
+            let shard = locked.lock();
+            usage.bytes += shard.allocated() as u64;
+            shard.census().iter().for_each(|residents| usage.add(residents));
+        }
+        usage
     }
 
     /// Whether two handles share one store.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.census, &other.census)
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn put(&self, record: Record<'_>) {
+        let (locked, hash) = self.shard(record.key());
+        locked.lock().keep(hash, record.octets());
+    }
+
+    /// The shard of a key, and its hash there.
+    fn shard(&self, key: &[u8]) -> (&Locked, u32) {
+        let hash = self.0.hasher.hash_one(key);
+        let index = (hash >> 32) as usize & (self.0.shards.len() - 1);
+        (&self.0.shards[index], hash as u32)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("limit", &self.0.limit).finish_non_exhaustive()
+    }
+}
+
+/// An entry where it lives. Its part of the store is locked as long as this is held, so hold one
+/// at a time, and only for as long as it takes to copy.
+pub struct Resident<'a> {
+    shard: MutexGuard<'a, Shard>,
+    place: Place,
+}
+
+impl Resident<'_> {
+    /// What it says.
+    pub fn record(&self) -> Record<'_> {
+        self.shard.record(self.place)
+    }
+
+    /// Counts a hit and says how many there were.
+    pub fn count_hit(&mut self) -> u32 {
+        record::count_hit(self.shard.octets_mut(self.place))
+    }
+
+    /// Changes its marks of renewal.
+    pub fn change_renewal<R>(&mut self, change: impl FnOnce(&mut Renewal) -> R) -> R {
+        let mut renewal = self.record().renewal();
+        let before = renewal;
+        let result = change(&mut renewal);
+        if renewal != before {
+            record::set_renewal(self.shard.octets_mut(self.place), renewal);
+        }
+        result
     }
 }
 
 /// How full a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// Octets of weight.
+    /// Octets allocated.
     pub bytes: u64,
     /// Who lives there.
     pub residents: Vec<Residents>,
 }
 
-/// The answers of one route and kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Residents {
-    /// The route they were learned through.
-    pub route: RouteId,
-    /// Positive answers, as opposed to negative ones and failures.
-    pub is_success: bool,
-    /// How many there are.
-    pub entries: u64,
-    /// How many were pushed out by the bound so far.
-    pub evicted: u64,
-}
-
-/// Counts who moves in and out, for the metrics. Touched when something is learned, never by a
-/// hit: moka's own eviction listener would make hits allocate.
-#[derive(Debug, Default)]
-struct Census(Mutex<HashMap<(RouteId, bool), Arc<Tally>>>);
-
-/// The answers of one route and kind: how many came, left, and left for a successor.
-#[derive(Debug, Default)]
-pub struct Tally {
-    came: AtomicU64,
-    left: AtomicU64,
-    succeeded: AtomicU64,
-}
-
-impl Tally {
-    /// Notes that an entry is gone.
-    pub fn count_out(&self) {
-        self.left.fetch_add(1, Ordering::Relaxed);
+impl Usage {
+    fn add(&mut self, more: &Residents) {
+        let is_it = |known: &&mut Residents| {
+            (known.route, known.is_success) == (more.route, more.is_success)
+        };
+        match self.residents.iter_mut().find(is_it) {
+            Some(known) => {
+                known.entries += more.entries;
+                known.evicted += more.evicted;
+            }
+            None => self.residents.push(*more),
+        }
     }
-
-    /// Notes that an entry goes because another takes its place, not for want of room.
-    pub fn count_succession(&self) {
-        self.succeeded.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Census {
-    fn tally(&self, key: &Key, is_success: bool) -> Arc<Tally> {
-        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(tallies.entry((key.route(), is_success)).or_default())
-    }
-
-    fn read(&self) -> Vec<Residents> {
-        let tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let residents = tallies.iter().map(|((route, is_success), tally)| Residents {
-            route: *route,
-            is_success: *is_success,
-            entries: load(&tally.came).saturating_sub(load(&tally.left)),
-            evicted: load(&tally.left).saturating_sub(load(&tally.succeeded)),
-        });
-        residents.collect()
-    }
-}
-
-fn weight(key: &Key, entry: &Entry, weight_min: u64) -> u32 {
-    let len = key.as_bytes().len() + entry.allocated_len() + OVERHEAD_LEN;
-    u32::try_from((len as u64).max(weight_min)).unwrap_or(u32::MAX)
 }
