@@ -5,17 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use dnscache::config::Origin;
-use dnscache::config::check::check;
-use dnscache::config::corefile;
-use dnscache::config::environment::System;
-use dnscache::engine::shelf::{Shelf, Surroundings};
 use dnscache::engine::wire::answer::{Class, classify};
 use dnscache::engine::{
     Ask as Asking, Engine, Failure, ListenerId, Now, Outcome, Query, Scratch, Transport, Verdict,
 };
 
 use super::conversation::{Ask, Conversation, QuestionPattern, ReplyPattern, Saying};
+use super::engine::assemble;
 use super::message::{DomainName, Message, Opt, Question, flag};
 use super::program::fill_in;
 use super::stage::{Sent, Stage, judge_flag, judge_question, judge_reply};
@@ -210,13 +206,9 @@ impl Stage for EngineStage {
     }
 }
 
-/// The engine a Corefile makes; the one place where the tests build one.
+/// The engine a conversation's Corefile makes, its placeholders filled in.
 pub fn engine_of(corefile: &str) -> Result<Engine, String> {
-    let text = fill_in(corefile, Ipv4Addr::new(192, 0, 2, 53), Path::new("/nonexistent"));
-    let blocks = corefile::parse("Corefile", &text, &System).map_err(|e| e.to_string())?;
-    let config = check(&blocks, Origin::BuiltIn, 53, &System).map_err(|e| e.to_string())?;
-    let surroundings = Surroundings { host: "node.test".to_owned(), random: 7 };
-    Ok(Shelf::default().assemble(&config, &surroundings))
+    assemble(&fill_in(corefile, Ipv4Addr::new(192, 0, 2, 53), Path::new("/nonexistent")))
 }
 
 /// The query the slow plane would send for `ask`.

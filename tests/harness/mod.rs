@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod conversation;
+pub mod engine;
 pub mod engine_stage;
 pub mod load;
 pub mod message;
