@@ -48,10 +48,9 @@ impl Engine {
                 Verdict::Reply(Reply { len, facts, renew: None })
             }
             Parsed::Query(question) => {
-                let mut key = KeyBuffer::default();
+                let Scratch { turn, key } = scratch;
                 key.set_name(question.name());
-                let desk = Desk { query, question: &question, now, scratch, out };
-                self.decide(desk, &mut key)
+                self.decide(Desk { query, question: &question, now, turn, out }, key)
             }
         }
     }
@@ -71,7 +70,8 @@ impl Engine {
             return Reply { len: 0, facts: NOBODY, renew: None };
         };
         let block = self.block(ask.block);
-        let mut desk = Desk { query, question: &question, now, scratch, out };
+        let turn = &mut scratch.turn;
+        let mut desk = Desk { query, question: &question, now, turn, out };
         match outcome {
             Outcome::Fresh(entry) => desk.serve(block, ask.block, entry.record(), Source::Forward),
             Outcome::Stale(entry) => {
@@ -144,7 +144,7 @@ struct Desk<'a> {
     query: &'a Query<'a>,
     question: &'a Question<'a>,
     now: Now,
-    scratch: &'a mut Scratch,
+    turn: &'a mut u32,
     out: &'a mut [u8],
 }
 
@@ -326,8 +326,8 @@ impl Desk<'_> {
         let extra = if is_authentic { flag::AD } else { 0 };
         let len = stored(self.out, entry.message(), self.question, shape, entry.rcode(), extra);
         if block.config.rotate {
-            self.scratch.turn = self.scratch.turn.wrapping_add(1);
-            entry.rotate(self.out, self.scratch.turn);
+            *self.turn = self.turn.wrapping_add(1);
+            entry.rotate(self.out, *self.turn);
         }
         entry.rewrite_ttls(self.out, age);
         self.reply(id, len, entry.rcode(), source)

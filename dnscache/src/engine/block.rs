@@ -54,6 +54,7 @@ pub struct BlockCache {
 impl BlockCache {
     /// What is known under a key, fresh if anything fresh is known. A fresh answer of either kind
     /// comes before an expired one, and of two expired ones the positive comes first.
+    #[inline]
     pub fn find(&self, key: &[u8], now: Now) -> Option<Resident<'_>> {
         if self.success.is(&self.denial) {
             return self.success.find(key);

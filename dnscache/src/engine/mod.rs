@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use block::Block;
 use cache::entry::Entry;
-use cache::key::Key;
+use cache::key::{Key, KeyBuffer};
 use policy::route::ZoneTable;
 
 /// A reading of the monotonic clock, in milliseconds since an arbitrary point.
@@ -217,7 +217,9 @@ pub enum DropReason {
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Turns of `loadbalance`.
-    pub turn: u32,
+    turn: u32,
+    /// Where keys are built.
+    key: KeyBuffer,
 }
 
 /// Decides about packets under one configuration. Shared by all planes; replaced by a reload,

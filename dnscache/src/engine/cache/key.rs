@@ -85,8 +85,9 @@ pub struct Flags {
     pub checking_disabled: bool,
 }
 
-/// Room for a key on the stack, so that a lookup allocates nothing. The name comes first, because
+/// Room for a key, so that a lookup allocates nothing. The name comes first, because
 /// it decides about the route.
+#[derive(Debug)]
 pub struct KeyBuffer {
     octets: [u8; KEY_MAX],
     len: usize,
@@ -103,8 +104,10 @@ impl KeyBuffer {
     pub fn set_name(&mut self, name: &[u8]) {
         self.len = PREFIX_LEN + name.len();
         let target = &mut self.octets[PREFIX_LEN..self.len];
-        target.copy_from_slice(name);
-        target.make_ascii_lowercase();
+        // In one pass: reading back what was just written would wait for it.
+        for (octet, asked) in target.iter_mut().zip(name) {
+            *octet = asked.to_ascii_lowercase();
+        }
     }
 
     /// The name in lower case.

@@ -101,6 +101,7 @@ impl Shard {
     }
 
     /// Where the record of a key is.
+    #[inline]
     pub fn find(&self, hash: u32, key: &[u8]) -> Option<Place> {
         let is_it = |slot: &Slot| slot.hash == hash && self.record(slot.place).key() == key;
         self.index.find(spread(hash), is_it).map(|slot| slot.place)

@@ -41,6 +41,7 @@ struct Shared {
 struct Locked(Mutex<Shard>);
 
 impl Locked {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Shard> {
         // A panic while it was locked costs at worst the entry concerned.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -78,6 +79,7 @@ impl Store {
 
     /// What is known under a key, fresh or not, for a client: that it is asked for decides whether
     /// it stays. Its part of the store is locked until the result is dropped.
+    #[inline]
     pub fn find(&self, key: &[u8]) -> Option<Resident<'_>> {
         let (locked, hash) = self.shard(key);
         let mut shard = locked.lock();
@@ -144,6 +146,7 @@ impl Store {
     }
 
     /// The shard of a key, and its hash there.
+    #[inline]
     fn shard(&self, key: &[u8]) -> (&Locked, u32) {
         let hash = self.0.hasher.hash_one(key);
         let index = (hash >> 32) as usize & (self.0.shards.len() - 1);

@@ -129,6 +129,9 @@ pub fn wire_is_at_or_below(name: &[u8], zone: &[u8]) -> bool {
     if name[start..] != *zone {
         return false;
     }
+    if zone.len() == 1 {
+        return true; // The root holds every name.
+    }
     let mut at = 0;
     while at < start {
         at += 1 + usize::from(name[at]);

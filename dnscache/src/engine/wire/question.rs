@@ -66,6 +66,7 @@ pub const BADVERS: u16 = 16;
 
 /// Parses a packet. Every octet must be accounted for: lying counts and trailing garbage are
 /// FORMERR (RFC 1035 section 4.1.1).
+#[inline]
 pub fn parse(packet: &[u8]) -> Parsed<'_> {
     let Some(header) = Header::read(packet) else {
         return Parsed::Drop(DropReason::Short);
@@ -99,6 +100,7 @@ pub fn parse(packet: &[u8]) -> Parsed<'_> {
 /// (there is nothing before it to point to) and well-formed, and no other section but the
 /// additional one is filled. IXFR brings an SOA in the authority section (RFC 1995 section 3); it
 /// is let through here to be refused for what it is.
+#[inline]
 fn one_question<'a>(packet: &'a [u8], header: &Header) -> Option<&'a [u8]> {
     if header.counts[..2] != [1, 0] || header.counts[2] > 1 {
         return None;
