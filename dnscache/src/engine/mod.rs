@@ -4,6 +4,7 @@
 //! out what it says. Two verbs: [`Engine::answer`] says what is known, [`Engine::learn`] takes in
 //! what upstream said (or [`Engine::learn_failure`] that it said nothing of use).
 
+mod ahead;
 mod answer;
 pub mod block;
 pub mod cache;
@@ -15,9 +16,11 @@ pub mod wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use ahead::Glimpse;
 use block::Block;
 use cache::entry::Entry;
 use cache::key::{Key, KeyBuffer};
+use cache::shared::Store;
 use policy::route::ZoneTable;
 
 /// A reading of the monotonic clock, in milliseconds since an arbitrary point.
@@ -234,6 +237,8 @@ pub struct Engine {
     listeners: Vec<Listener>,
     /// What `id.server` is answered with.
     host: String,
+    /// Where the answers of most blocks are.
+    shared: Option<Store>,
 }
 
 /// A listen address and what is served there.

@@ -87,7 +87,7 @@ impl Shelf {
             self.routes.retain(|_, (id, _)| taken.contains(id));
         }
         let listeners = self.listeners_of(config);
-        Engine { blocks, listeners, host: surroundings.host.clone() }
+        Engine { blocks, listeners, host: surroundings.host.clone(), shared: self.shared.clone() }
     }
 
     /// The number of a listen address; the same for every configuration.

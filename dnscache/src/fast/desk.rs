@@ -3,11 +3,11 @@
 use std::net::UdpSocket;
 use std::sync::Arc;
 
-use super::batch::{Packet, ReturnPath};
+use super::batch::{Batch, Packet, ReturnPath};
 use super::sys;
 use super::worker::{Decide, Settled};
 use crate::counts::PlaneCounts;
-use crate::engine::{Ask, ListenerId, Now, Query, Reply, Scratch, Transport, Verdict};
+use crate::engine::{Ask, Glimpse, ListenerId, Now, Query, Reply, Scratch, Transport, Verdict};
 use crate::handoff::{Door, Errand, ReplyPath, Waiting};
 use crate::logging;
 use crate::logging::Quiet;
@@ -27,9 +27,14 @@ pub(super) struct Desk {
     pub(super) shard: usize,
     /// What the engine keeps between packets.
     pub(super) scratch: Scratch,
+    /// What was foreseen of the batch under way.
+    pub(super) glimpses: Vec<Glimpse>,
     /// The log line about a full door.
     pub(super) refusals: Quiet,
 }
+
+/// Packets of a batch from which on their waits for memory overlap enough to pay for it.
+const LOOK_AHEAD_MIN: usize = 4;
 
 /// The slow plane's shard, which adds atomically: late replies are sent by its tasks.
 const SLOW_SHARD: usize = 0;
@@ -56,6 +61,19 @@ impl Decide<Plan> for Desk {
                 None
             }
         }
+    }
+
+    fn look_ahead(&mut self, plan: &Plan, batch: &mut Batch, received: usize) {
+        let engine = &plan.engine;
+        if received < LOOK_AHEAD_MIN || !engine.looks_ahead() {
+            return;
+        }
+        self.glimpses.clear();
+        for index in 0..received {
+            let packet = batch.packet(index).map_or(&[][..], |packet| packet.bytes);
+            self.glimpses.extend(engine.glimpse(packet, &mut self.scratch, sys::fetch));
+        }
+        self.glimpses.iter().for_each(|glimpse| engine.approach(*glimpse, sys::fetch));
     }
 
     fn account(&mut self, plan: &Plan, packet: &Packet<'_>, settled: &Settled, duration_us: u64) {

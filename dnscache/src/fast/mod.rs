@@ -25,7 +25,7 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::{ArcSwap, cache::Cache};
 
-use self::batch::ReplySource;
+use self::batch::{BATCH_LEN, ReplySource};
 use self::desk::Desk;
 use self::worker::{Decide, Worker};
 use crate::bind::BindError;
@@ -100,6 +100,7 @@ impl FastPlane {
                 counts: Arc::clone(counts),
                 shard: parts.shard,
                 scratch: Scratch::default(),
+                glimpses: Vec::with_capacity(BATCH_LEN),
                 refusals: Quiet::new(),
             },
             socket: parts.socket,
@@ -279,7 +280,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use super::batch::{BATCH_LEN, Packet};
+    use super::batch::{BATCH_LEN, Batch, Packet};
     use super::worker::Settled;
     use super::*;
     use crate::engine::{Facts, Now, Source};
@@ -296,6 +297,8 @@ mod tests {
             packet.reply[0] = self.0;
             Some(Settled { len: 1, facts: FACTS })
         }
+
+        fn look_ahead(&mut self, (): &(), _: &mut Batch, _: usize) {}
 
         fn account(&mut self, (): &(), _: &Packet<'_>, _: &Settled, _: u64) {}
     }

@@ -24,6 +24,9 @@ pub(super) trait Decide<P> {
     /// Settles one packet; what is to be sent now stands at the front of `packet.reply`.
     fn decide(&mut self, plan: &Arc<P>, now: Now, packet: &mut Packet<'_>) -> Option<Settled>;
 
+    /// Looks at a batch before its packets are settled one by one.
+    fn look_ahead(&mut self, plan: &P, batch: &mut Batch, received: usize);
+
     /// Counts and logs one packet that [`Decide::decide`] answered, once its reply has left.
     fn account(&mut self, plan: &P, packet: &Packet<'_>, settled: &Settled, duration_us: u64);
 }
@@ -89,6 +92,7 @@ impl<P, D: Decide<P>> Worker<P, D> {
                 continue;
             }
             let (now, started) = (clock::now(), Instant::now());
+            self.desk.look_ahead(plan, &mut batch, received);
             let mut panics = each(received, |index| {
                 let Some(mut packet) = batch.packet(index) else {
                     return self.counts.oversized(self.shard);
@@ -205,6 +209,8 @@ mod tests {
     struct Parrot(mpsc::Sender<String>);
 
     impl Decide<String> for Parrot {
+        fn look_ahead(&mut self, _: &String, _: &mut Batch, _: usize) {}
+
         fn decide(
             &mut self,
             plan: &Arc<String>,

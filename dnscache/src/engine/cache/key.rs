@@ -7,6 +7,8 @@ use crate::engine::wire::name::NAME_MAX;
 
 /// Octets before the name: route (4), flags (1), type (2), class (2).
 const PREFIX_LEN: usize = 9;
+/// Where type, class and name begin.
+const QUESTION_AT: usize = 5;
 /// Octets of the longest key.
 pub const KEY_MAX: usize = PREFIX_LEN + NAME_MAX;
 
@@ -33,7 +35,7 @@ impl Key {
         Self(buffer.complete(route, qtype, qclass, flags).into())
     }
 
-    /// The octets, as the stores hash them.
+    /// Its octets.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -76,6 +78,12 @@ impl From<&[u8]> for Key {
     }
 }
 
+/// The octets of a key that say what is asked: type, class and name. By these keys are hashed, so
+/// that the hash is known before the route is.
+pub fn question(key: &[u8]) -> &[u8] {
+    &key[QUESTION_AT..]
+}
+
 /// The flags of a query that change its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
@@ -113,6 +121,12 @@ impl KeyBuffer {
     /// The name in lower case.
     pub fn name(&self) -> &[u8] {
         &self.octets[PREFIX_LEN..self.len]
+    }
+
+    /// Takes a question; returns the part of its key that does not depend on routes and flags.
+    pub fn set_question(&mut self, name: &[u8], qtype: u16, qclass: u16) -> &[u8] {
+        self.set_name(name);
+        question(self.complete(RouteId(0), qtype, qclass, Flags::default()))
     }
 
     /// Adds the rest of the question; returns the octets of the key.

@@ -1,6 +1,7 @@
 //! What is known: answers by question, with lifetimes, in bounded memory.
 
 pub mod entry;
+mod index;
 pub mod key;
 pub mod lifetime;
 mod log;

@@ -5,8 +5,7 @@
 //! out no name in use (S3-FIFO: Yang et al., SOSP 2023). At the end of the main log those used
 //! since they got there begin anew, with one use less. Nothing is reordered by a hit.
 
-use hashbrown::HashTable;
-
+use super::index::Index;
 use super::log::Log;
 use super::record::{self, Kind, Record};
 use crate::engine::RouteId;
@@ -25,7 +24,7 @@ const OCTETS_PER_GHOST: usize = 512;
 /// A part of a store. The caller hashes keys and locks.
 #[derive(Debug)]
 pub struct Shard {
-    index: HashTable<Slot>,
+    index: Index,
     entrance: Log,
     main: Log,
     /// Entries of the entrance.
@@ -41,22 +40,16 @@ pub struct Shard {
     moving: Vec<u8>,
 }
 
-/// Where a key's record is.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    place: Place,
-    hash: u32,
-}
-
-/// A position in one of the logs, in units of [`record::ALIGN`]; the highest bit tells which.
+/// A position in one of the logs, in units of [`record::ALIGN`] and from 1 on; the highest bit
+/// tells which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place(u32);
+pub struct Place(pub(super) u32);
 
 const IN_MAIN: u32 = 1 << 31;
 
 impl Place {
     fn new(is_main: bool, at: usize) -> Self {
-        Self((at / record::ALIGN) as u32 | if is_main { IN_MAIN } else { 0 })
+        Self((at / record::ALIGN + 1) as u32 | if is_main { IN_MAIN } else { 0 })
     }
 
     fn is_main(self) -> bool {
@@ -64,7 +57,7 @@ impl Place {
     }
 
     fn at(self) -> usize {
-        (self.0 & !IN_MAIN) as usize * record::ALIGN
+        ((self.0 & !IN_MAIN) as usize - 1) * record::ALIGN
     }
 }
 
@@ -84,10 +77,10 @@ pub struct Residents {
 impl Shard {
     /// An empty one for about so many octets, index included, and so many entries.
     pub fn new(octets_max: usize, entries_max: usize) -> Self {
-        // The index takes 10 to 36 octets for each answer, which takes some 170 itself.
+        // The index takes 12 to 24 octets for each answer, which takes some 170 itself.
         let logs = octets_max - octets_max / 5;
         Self {
-            index: HashTable::new(),
+            index: Index::new(),
             entrance: Log::new(logs / ENTRANCE_SHARE),
             main: Log::new(logs - logs / ENTRANCE_SHARE),
             entering: 0,
@@ -103,8 +96,23 @@ impl Shard {
     /// Where the record of a key is.
     #[inline]
     pub fn find(&self, hash: u32, key: &[u8]) -> Option<Place> {
-        let is_it = |slot: &Slot| slot.hash == hash && self.record(slot.place).key() == key;
-        self.index.find(spread(hash), is_it).map(|slot| slot.place)
+        self.index.find(hash, |place| self.record(place).key() == key)
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Where a lookup of this hash begins in memory.
+    pub fn index_line(&self, hash: u32) -> *const u8 {
+        self.index.line(hash)
+    }
+
+    /// Where the record that a lookup of this hash meets first begins in memory.
+    pub fn record_start(&self, hash: u32) -> Option<*const u8> {
+        let place = self.index.find(hash, |_| true)?;
+        Some(self.log(place.is_main()).at(place.at()).as_ptr())
     }
 
     /// A record that [`Shard::find`] found.
@@ -141,7 +149,7 @@ impl Shard {
             return;
         };
         let place = Place::new(is_main, at);
-        self.index.insert_unique(spread(hash), Slot { place, hash }, |slot| spread(slot.hash));
+        self.index.insert(hash, place);
         self.entering += usize::from(!is_main);
         self.identify(hash, place);
         self.count_in(record);
@@ -173,8 +181,8 @@ impl Shard {
 
     /// Octets it has allocated.
     pub fn allocated(&self) -> usize {
-        let index = self.index.capacity() * (size_of::<Slot>() + 1);
-        self.entrance.allocated() + self.main.allocated() + index + 4 * self.ghosts.len()
+        let logs = self.entrance.allocated() + self.main.allocated();
+        logs + self.index.allocated() + 4 * self.ghosts.len()
     }
 
     /// Writes over a record with one that is as long or a little shorter, so that renewing what is
@@ -287,19 +295,14 @@ impl Shard {
     /// Appends that copy to the main log; where there is no room for it after all, it leaves.
     fn put_down(&mut self, before: Place) {
         let hash = Record::new(&self.moving).hash();
-        let is_it = |slot: &Slot| slot.place == before;
         match self.main.append(&self.moving) {
             Some(at) => {
-                if let Some(slot) = self.index.find_mut(spread(hash), is_it) {
-                    slot.place = Place::new(true, at);
-                }
+                self.index.replace(hash, before, Place::new(true, at));
             }
             None => {
                 let record = Record::new(&self.moving);
                 leave(&mut self.census, record, true);
-                if let Ok(slot) = self.index.find_entry(spread(hash), is_it) {
-                    slot.remove();
-                }
+                self.index.remove(hash, before);
             }
         }
     }
@@ -319,8 +322,7 @@ impl Shard {
     }
 
     fn unlink(&mut self, hash: u32, place: Place) {
-        if let Ok(slot) = self.index.find_entry(spread(hash), |slot| slot.place == place) {
-            slot.remove();
+        if self.index.remove(hash, place) {
             self.entering -= usize::from(!place.is_main());
         }
     }
@@ -341,11 +343,6 @@ impl Shard {
     fn log_mut(&mut self, is_main: bool) -> &mut Log {
         if is_main { &mut self.main } else { &mut self.entrance }
     }
-}
-
-/// The hash as the index wants it, with unlike bits at both ends.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn leave(census: &mut Vec<Residents>, record: Record<'_>, is_evicted: bool) {

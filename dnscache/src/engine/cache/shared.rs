@@ -6,12 +6,14 @@
 //! stale, and an answer in their place replaces them.
 
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 
 use super::entry::Entry;
+use super::key::question;
 use super::record::{self, Record};
 use super::renewal::Renewal;
 use super::shard::{Place, Shard};
@@ -22,6 +24,12 @@ pub use super::shard::Residents;
 const SHARD_LEN: u64 = 4 << 20;
 /// Entries of a shard, where their number is what bounds the store.
 const SHARD_ENTRIES: u64 = 1_024;
+/// Entries from which on a store is [wide](Store::is_wide): some 1.5 MiB of records and index.
+const WIDE_ENTRIES: usize = 8_192;
+/// Octets that come from memory at once.
+const LINE_LEN: usize = 64;
+/// Lines of a record that are fetched: an address and its name fill three.
+const RECORD_LINES: usize = 3;
 /// Shards at most; beyond, they grow. Their locks are then taken by one of a few hundred threads.
 const SHARDS_MAX: u64 = 256;
 
@@ -33,6 +41,7 @@ struct Shared {
     /// A power of two of them.
     shards: Box<[Locked]>,
     hasher: RandomState,
+    is_wide: AtomicBool,
     limit: Limit,
 }
 
@@ -74,7 +83,12 @@ impl Store {
         let entries_max = limit.entries_max.map_or(usize::MAX, |entries| part(entries).max(1));
         let shard = || Locked(Mutex::new(Shard::new(part(limit.bytes_max), entries_max)));
         let shards = (0..shards).map(|_| shard()).collect();
-        Self(Arc::new(Shared { shards, hasher: RandomState::default(), limit }))
+        Self(Arc::new(Shared {
+            shards,
+            hasher: RandomState::default(),
+            is_wide: AtomicBool::new(false),
+            limit,
+        }))
     }
 
     /// What is known under a key, fresh or not, for a client: that it is asked for decides whether
@@ -142,13 +156,49 @@ impl Store {
 
     fn put(&self, record: Record<'_>) {
         let (locked, hash) = self.shard(record.key());
-        locked.lock().keep(hash, record.octets());
+        let mut shard = locked.lock();
+        shard.keep(hash, record.octets());
+        let is_wide = shard.len() * self.0.shards.len() >= WIDE_ENTRIES;
+        self.0.is_wide.store(is_wide, Ordering::Relaxed);
+    }
+
+    /// Whether it holds more than the caches of a processor do.
+    pub fn is_wide(&self) -> bool {
+        self.0.is_wide.load(Ordering::Relaxed)
+    }
+
+    /// The hash of a question (see [`question`]).
+    #[inline]
+    pub fn hash(&self, question: &[u8]) -> u64 {
+        let mut hasher = self.0.hasher.build_hasher();
+        hasher.write(question);
+        hasher.finish()
+    }
+
+    /// Calls `fetch` with the memory in which a lookup begins.
+    #[inline]
+    pub fn fetch_index(&self, hash: u64, fetch: impl Fn(*const u8)) {
+        let (locked, hash) = self.shard_of(hash);
+        fetch(locked.lock().index_line(hash));
+    }
+
+    /// Calls `fetch` with the memory in which the answer probably lies.
+    #[inline]
+    pub fn fetch_record(&self, hash: u64, fetch: impl Fn(*const u8)) {
+        let (locked, hash) = self.shard_of(hash);
+        if let Some(record) = locked.lock().record_start(hash) {
+            (0..RECORD_LINES).for_each(|line| fetch(record.wrapping_add(line * LINE_LEN)));
+        }
     }
 
     /// The shard of a key, and its hash there.
     #[inline]
     fn shard(&self, key: &[u8]) -> (&Locked, u32) {
-        let hash = self.0.hasher.hash_one(key);
+        self.shard_of(self.hash(question(key)))
+    }
+
+    #[inline]
+    fn shard_of(&self, hash: u64) -> (&Locked, u32) {
         let index = (hash >> 32) as usize & (self.0.shards.len() - 1);
         (&self.0.shards[index], hash as u32)
     }
