@@ -5,6 +5,7 @@
 //! (`inflight`); `upstream` asks.
 
 mod connection;
+pub mod exchange;
 pub mod hickory;
 pub mod inflight;
 pub mod miss;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use hickory_net::proto::op::SerialMessage;
+use hickory_net::proto::op::{DnsRequest, DnsRequestOptions, Message, SerialMessage};
 use hickory_net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_net::runtime::{DnsTcpStream, TokioRuntimeProvider};
 use hickory_net::tcp::TcpClientStream;
@@ -20,10 +20,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::Trouble;
-use super::query::{FLAG_RESPONSE, Misfit, Query, is_unread};
 use super::tls::TlsTarget;
 use crate::engine::wire::header::HEADER_LEN;
+use crate::slow::exchange::{FLAG_RESPONSE, Misfit, Query, Trouble, is_unread};
 use crate::slow::upstream::counts::PeerCounts;
 
 /// How a stream is protected.
@@ -76,8 +75,7 @@ impl Connection {
     /// Asks one question and waits for the reply that fits; anything else under its ID is counted
     /// and dropped. Waits for as long as the caller does.
     pub async fn ask(&self, query: &Query) -> Result<Vec<u8>, Trouble> {
-        // The multiplexer draws an ID that no other question in flight has.
-        let mut replies = self.exchange.send(query.request(0));
+        let mut replies = self.exchange.send(request(query).ok_or(Trouble::Broken)?);
         loop {
             let Some(Ok(response)) = replies.next().await else {
                 return Err(self.ended());
@@ -158,6 +156,13 @@ fn multiplex<S: DnsTcpStream>(
     (Connection { exchange, hearing }, Box::pin(drive))
 }
 
+/// A query as hickory wants it, which draws an ID that no other question in flight has; `None` for
+/// one hickory cannot read.
+fn request(query: &Query) -> Option<DnsRequest> {
+    let message = Message::from_vec(query.octets()).ok()?;
+    Some(DnsRequest::new(message, DnsRequestOptions::default()))
+}
+
 /// What was heard on one connection.
 struct Hearing {
     counts: Arc<PeerCounts>,
@@ -235,4 +240,24 @@ fn unmasked(mut message: Vec<u8>) -> Vec<u8> {
         place.copy_from_slice(&counts);
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::RouteId;
+    use crate::engine::cache::key::{Flags, Key};
+
+    #[test]
+    fn hickory_writes_a_query_as_it_is() {
+        let flags = Flags { dnssec_ok: true, checking_disabled: true };
+        for name in [&b"\x03www\x07example\x03org\x00"[..], b"\x04\x00.\\\xff\x00", b"\x00"] {
+            for payload in [Some(1232), None] {
+                let key = Key::new(RouteId(0), name, 65, 1, flags);
+                let query = Query::new(&key, payload);
+                let written = request(&query).and_then(|request| request.to_vec().ok());
+                assert_eq!(written.as_deref(), Some(query.octets()));
+            }
+        }
+    }
 }

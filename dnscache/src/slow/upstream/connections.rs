@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::SILENCE;
 use super::counts::PeerCounts;
 use crate::logging::Quiet;
-use crate::slow::hickory::{Connection, Query, Security, Trouble, dial};
+use crate::slow::exchange::{Query, Trouble};
+use crate::slow::hickory::{Connection, Security, dial};
 
 /// The connections to one upstream.
 pub struct Connections {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::slow::hickory::Misfit;
+use crate::slow::exchange::Misfit;
 
 /// Counts of all upstreams of the process.
 #[derive(Debug, Default)]

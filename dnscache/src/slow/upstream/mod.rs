@@ -41,7 +41,7 @@ pub struct Route {
 
 /// An upstream that says nothing for this long lets the next one be asked, and counts as failing
 /// if nothing else was heard from it either.
-const SILENCE: Duration = Duration::from_millis(800);
+pub const SILENCE: Duration = Duration::from_millis(800);
 /// How often resolv.conf is read.
 const READ_PAUSE: Duration = Duration::from_secs(1);
 

@@ -22,7 +22,8 @@ use crate::engine::wire::header::{class, rtype};
 use crate::engine::wire::name::Name;
 use crate::engine::{Now, RouteId};
 use crate::logging::Quiet;
-use crate::slow::hickory::{Ear, Query, Security, Trouble, ask_datagram};
+use crate::slow::exchange::{Datagrams, Ear, Query, Trouble};
+use crate::slow::hickory::Security;
 
 /// One upstream of a route.
 pub struct Peer {
@@ -34,6 +35,7 @@ pub struct Peer {
     pub counts: Arc<PeerCounts>,
     care: Arc<Care>,
     connections: Arc<Connections>,
+    datagrams: Datagrams,
     ear: Arc<Ear>,
     /// Failed exchanges and probes since anything was heard.
     fails: AtomicU32,
@@ -120,6 +122,7 @@ impl Peer {
             connections: Connections::new(address, security, care.expire, Arc::clone(&counts)),
             counts,
             care,
+            datagrams: Datagrams::new(address, Arc::clone(&ear)),
             ear,
             fails: AtomicU32::new(0),
             probing: AtomicBool::new(false),
@@ -140,7 +143,7 @@ impl Peer {
         patience: Duration,
     ) -> Result<Vec<u8>, Trouble> {
         let sent = clock::now();
-        let mut exchange = std::pin::pin!(timeout(patience, self.exchange(key, manner, patience)));
+        let mut exchange = std::pin::pin!(timeout(patience, self.exchange(key, manner)));
         let ended = match timeout(SILENCE, &mut exchange).await {
             Ok(ended) => ended,
             Err(_) => {
@@ -180,19 +183,11 @@ impl Peer {
         self.gone.store(true, Ordering::Relaxed);
     }
 
-    async fn exchange(
-        self: &Arc<Self>,
-        key: &Key,
-        manner: Manner,
-        patience: Duration,
-    ) -> Result<Vec<u8>, Trouble> {
+    async fn exchange(self: &Arc<Self>, key: &Key, manner: Manner) -> Result<Vec<u8>, Trouble> {
         let payload = manner.edns.then_some(self.care.payload);
-        let query = Query::new(key, payload).ok_or(Trouble::Broken)?;
-        let query = query.with_recursion(manner.recursion);
+        let query = Query::new(key, payload).with_recursion(manner.recursion);
         match manner.carrier {
-            Carrier::Datagram => {
-                ask_datagram(self.address, Arc::new(query), Arc::clone(&self.ear), patience).await
-            }
+            Carrier::Datagram => self.datagrams.ask(query).await,
             Carrier::Stream if manner.alone => self.connections.ask_alone(&query).await,
             Carrier::Stream => self.connections.ask(&query).await,
         }
@@ -255,7 +250,7 @@ impl Peer {
                 edns: self.takes_edns(),
                 recursion: self.care.probe_recursion,
             };
-            let asked = self.exchange(&key, manner, PROBE_PATIENCE);
+            let asked = self.exchange(&key, manner);
             match timeout(PROBE_PATIENCE, asked).await {
                 Ok(Ok(_) | Err(Trouble::Broken | Trouble::Unread)) => self.heard(),
                 Ok(Err(_)) | Err(_) => {

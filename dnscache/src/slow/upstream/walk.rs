@@ -19,7 +19,7 @@ use crate::engine::cache::key::Key;
 use crate::engine::wire::answer::{Class, classify};
 use crate::engine::wire::header::rcode;
 use crate::slow::Told;
-use crate::slow::hickory::Trouble;
+use crate::slow::exchange::Trouble;
 
 /// What limits and directs a walk.
 pub struct Terms<'a> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::slow::hickory::Misfit;
+use crate::slow::exchange::Misfit;
 
 /// A forgery followed by the right reply: the right one is the answer, the forgery is counted.
 async fn forgery(expected: Misfit, change: impl Fn(&mut Vec<u8>) + Send + Sync + 'static) {
@@ -59,18 +59,99 @@ async fn a_stranger_with_the_right_id_is_not_heard() {
     assert_eq!(fake.count(), 2);
 }
 
+fn ports(seen: &[Seen]) -> HashSet<u16> {
+    seen.iter().map(|seen| seen.source.port()).collect()
+}
+
 #[tokio::test]
-async fn every_question_has_its_own_port_and_id() {
+async fn questions_leave_from_random_ports_with_random_ids() {
     let fake = Fake::good(1).await;
     let route = start(&forward(&[fake.address]));
     for _ in 0..64 {
         ask(&route, "www.example.org").await;
     }
     let seen = fake.seen();
-    let ports: HashSet<_> = seen.iter().map(|seen| seen.source.port()).collect();
     let ids: HashSet<_> = seen.iter().map(|seen| [seen.query[0], seen.query[1]]).collect();
-    assert!(ports.len() > 60 && ids.len() > 60, "{} ports, {} IDs", ports.len(), ids.len());
-    assert!(ports.iter().any(|&port| port < 32_768), "only the kernel's ephemeral ports");
+    assert!(ids.len() > 60, "{} IDs", ids.len());
+    // The chance that one of eight is not drawn in 64 draws is one in 640.
+    assert!(ports(&seen).len() >= 7, "{:?}", ports(&seen));
+    let others = start(&forward(&[fake.address]));
+    for _ in 0..64 {
+        ask(&others, "www.example.org").await;
+    }
+    let all = ports(&fake.seen());
+    assert!(all.len() > 12, "the second route draws ports of its own: {all:?}");
+    assert!(all.iter().any(|&port| port < 32_768), "only the kernel's ephemeral ports");
+}
+
+#[tokio::test]
+async fn a_port_is_given_up_after_64_questions() {
+    let fake = Fake::good(1).await;
+    let route = start(&forward(&[fake.address]));
+    for _ in 0..1_000 {
+        ask(&route, "www.example.org").await;
+    }
+    let seen = fake.seen();
+    let mut by_port = std::collections::HashMap::new();
+    seen.iter().for_each(|seen| *by_port.entry(seen.source.port()).or_insert(0) += 1);
+    assert!(by_port.values().all(|&questions| questions <= 64), "{by_port:?}");
+}
+
+#[tokio::test]
+async fn a_port_is_given_up_after_a_second() {
+    let fake = Fake::good(1).await;
+    let route = start(&forward(&[fake.address]));
+    let mut earlier = HashSet::new();
+    for _ in 0..2 {
+        let before = fake.count();
+        for _ in 0..32 {
+            ask(&route, "www.example.org").await;
+        }
+        let now = ports(&fake.seen()[before..]);
+        assert!(earlier.is_disjoint(&now), "{earlier:?} and {now:?}");
+        earlier = now;
+        sleep(Duration::from_millis(1_050)).await;
+    }
+}
+
+/// Answers all questions but the first; when `others` were answered, answers the first one too:
+/// wrongly to the port of the last, then rightly to its own.
+async fn hold_the_first(socket: UdpSocket, others: usize) {
+    let mut buffer = [0; 512];
+    let (len, first_source) = socket.recv_from(&mut buffer).await.expect("a question");
+    let first = buffer[..len].to_vec();
+    let mut last_source = first_source;
+    for _ in 0..others {
+        let (len, source) = socket.recv_from(&mut buffer).await.expect("a question");
+        socket.send_to(&answer(&buffer[..len], 1), source).await.expect("sent");
+        last_source = source;
+    }
+    assert_ne!(first_source, last_source, "others left from ports of their own");
+    socket.send_to(&answer(&first, 66), last_source).await.expect("sent");
+    sleep(Duration::from_millis(20)).await;
+    socket.send_to(&answer(&first, 7), first_source).await.expect("sent");
+}
+
+#[tokio::test]
+async fn a_port_given_up_delivers_what_is_outstanding_and_no_other_port_does() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let address = socket.local_addr().expect("an address");
+    let server = tokio::spawn(hold_the_first(socket, 600));
+    let counts = Arc::new(UpstreamCounts::default());
+    let route = Route::start(&forward(&[address]), 1232, Arc::default(), Arc::clone(&counts))
+        .expect("a route");
+    let name = key("first.example.org");
+    let first = route.ask(&name, Transport::Udp, deadline());
+    let others = async {
+        for _ in 0..600 {
+            assert_eq!(last_octet(&ask(&route, "www.example.org").await), 1);
+        }
+    };
+    let (told, ()) = tokio::join!(first, others);
+    assert_eq!(last_octet(&told), 7);
+    let dropped = counts.snapshot().upstreams[0].dropped;
+    assert!(dropped.iter().map(|(_, count)| count).sum::<u64>() <= 1, "{dropped:?}");
+    server.await.expect("all sent");
 }
 
 #[tokio::test]

@@ -1,19 +1,25 @@
 //! The query sent for a key, and whether a reply belongs to it.
 
-use hickory_net::proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, Query as Question};
-use hickory_net::proto::rr::{DNSClass, Name, RecordType};
-
 use crate::engine::cache::key::Key;
-use crate::engine::wire::header::{HEADER_LEN, rcode};
-use crate::engine::wire::name::labels;
+use crate::engine::wire::edns::PLAIN_UDP_MAX;
+use crate::engine::wire::header::{HEADER_LEN, Header, flag, rcode, rtype};
+use crate::engine::wire::name::NAME_MAX;
 
 /// What is sent upstream for one key. It is built from the key alone, so nothing a client put
 /// into its own query (options, cookies, subnets, case) travels on.
 #[derive(Debug, Clone)]
 pub struct Query {
-    message: Message,
-    /// The question section as sent, which a reply must repeat.
-    question: Box<[u8]>,
+    /// Header, question, OPT.
+    octets: Box<[u8]>,
+    /// Octets of the header and the question.
+    head_len: usize,
+    reply_max: u16,
+}
+
+/// A query on its way into a datagram.
+pub(super) struct Datagram {
+    octets: [u8; QUERY_MAX],
+    len: usize,
 }
 
 /// Why a message is not the reply that is awaited (RFC 5452 section 9.1).
@@ -36,43 +42,58 @@ pub enum Misfit {
 impl Query {
     /// Builds the query for `key`: RD set, AD set so that upstream says whether it validated
     /// (RFC 6840 section 5.7), CD as in the key. `payload` is the EDNS size in octets; `None`
-    /// sends no EDNS and therefore no DO. Returns `None` for a name hickory cannot write.
-    pub fn new(key: &Key, payload: Option<u16>) -> Option<Self> {
-        let mut question = Question::query(
-            Name::from_labels(labels(key.name())).ok()?,
-            RecordType::from(key.qtype()),
-        );
-        question.set_query_class(DNSClass::from(key.qclass()));
-        let mut message = Message::query();
-        message.metadata.recursion_desired = true;
-        message.metadata.authentic_data = true;
-        message.metadata.checking_disabled = key.checking_disabled();
-        message.add_query(question);
-        if let Some(payload) = payload {
-            let mut edns = Edns::new();
-            edns.set_max_payload(payload).set_dnssec_ok(key.dnssec_ok());
-            message.set_edns(edns);
+    /// sends no EDNS and therefore no DO.
+    pub fn new(key: &Key, payload: Option<u16>) -> Self {
+        let cd = if key.checking_disabled() { flag::CD } else { 0 };
+        let mut octets = Vec::with_capacity(HEADER_LEN + key.name().len() + 4 + OPT_LEN);
+        octets.resize(HEADER_LEN, 0);
+        Header {
+            id: 0,
+            flags: flag::RD | flag::AD | cd,
+            counts: [1, 0, 0, u16::from(payload.is_some())],
         }
-        Some(Self { message, question: question_octets(key) })
+        .write(&mut octets);
+        octets.extend_from_slice(key.name());
+        octets.extend_from_slice(&key.qtype().to_be_bytes());
+        octets.extend_from_slice(&key.qclass().to_be_bytes());
+        let head_len = octets.len();
+        if let Some(payload) = payload {
+            let flags = if key.dnssec_ok() { FLAG_DO } else { 0 };
+            octets.push(0);
+            octets.extend_from_slice(&rtype::OPT.to_be_bytes());
+            octets.extend_from_slice(&payload.to_be_bytes());
+            octets.extend_from_slice(&[0, 0, flags, 0, 0, 0]);
+        }
+        Self {
+            octets: octets.into(),
+            head_len,
+            reply_max: payload.unwrap_or(0).max(PLAIN_UDP_MAX as u16),
+        }
     }
 
     /// The query with RD as wanted.
     #[must_use]
     pub fn with_recursion(mut self, is_desired: bool) -> Self {
-        self.message.metadata.recursion_desired = is_desired;
+        self.octets[2] &= !FLAG_RECURSION;
+        self.octets[2] |= if is_desired { FLAG_RECURSION } else { 0 };
         self
     }
 
-    /// Whether the query carries EDNS.
-    pub fn has_edns(&self) -> bool {
-        self.message.edns.is_some()
+    /// The message with an ID of zero.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
     }
 
-    /// The request as hickory wants it, with this message ID.
-    pub(super) fn request(&self, id: u16) -> DnsRequest {
-        let mut message = self.message.clone();
-        message.metadata.id = id;
-        DnsRequest::new(message, DnsRequestOptions::default())
+    /// A copy to be sent.
+    pub(super) fn datagram(&self) -> Datagram {
+        let mut octets = [0; QUERY_MAX];
+        octets[..self.octets.len()].copy_from_slice(&self.octets);
+        Datagram { octets, len: self.octets.len() }
+    }
+
+    /// Octets of the longest reply that may come in a datagram.
+    pub(super) fn reply_max(&self) -> usize {
+        self.reply_max.into()
     }
 
     /// Whether `reply` answers this query, apart from its ID. The name is compared without regard
@@ -91,7 +112,8 @@ impl Query {
         if question_count(header) != 1 {
             return Err(Misfit::QuestionCount);
         }
-        let (name, type_and_class) = self.question.split_at(self.question.len() - 4);
+        let question = &self.octets[HEADER_LEN..self.head_len];
+        let (name, type_and_class) = question.split_at(question.len() - 4);
         let fits =
             reply[HEADER_LEN..].split_at_checked(name.len()).is_some_and(|(theirs, rest)| {
                 theirs.eq_ignore_ascii_case(name) && rest.starts_with(type_and_class)
@@ -101,7 +123,14 @@ impl Query {
 
     /// Octets of the header and the question.
     pub(super) fn head_len(&self) -> usize {
-        HEADER_LEN + self.question.len()
+        self.head_len
+    }
+}
+
+impl Datagram {
+    pub(super) fn with_id(&mut self, id: u16) -> &[u8] {
+        self.octets[..2].copy_from_slice(&id.to_be_bytes());
+        &self.octets[..self.len]
     }
 }
 
@@ -130,7 +159,7 @@ impl Misfit {
 }
 
 /// Whether `reply` repeats no question and says FORMERR or NOTIMP.
-pub(super) fn is_unread(reply: &[u8]) -> bool {
+pub fn is_unread(reply: &[u8]) -> bool {
     let Some(header) = reply.first_chunk::<HEADER_LEN>() else {
         return false;
     };
@@ -141,18 +170,18 @@ fn question_count(header: &[u8; HEADER_LEN]) -> u16 {
     u16::from_be_bytes([header[4], header[5]])
 }
 
-fn question_octets(key: &Key) -> Box<[u8]> {
-    let mut octets = Vec::with_capacity(key.name().len() + 4);
-    octets.extend_from_slice(key.name());
-    octets.extend_from_slice(&key.qtype().to_be_bytes());
-    octets.extend_from_slice(&key.qclass().to_be_bytes());
-    octets.into()
-}
-
 /// QR in the third octet of a header.
-pub(super) const FLAG_RESPONSE: u8 = 0x80;
+pub const FLAG_RESPONSE: u8 = 0x80;
 /// TC in the third octet of a header.
 pub(super) const FLAG_TRUNCATED: u8 = 0x02;
+/// RD in the third octet of a header.
+const FLAG_RECURSION: u8 = 0x01;
+/// DO in the third octet of an OPT's TTL.
+const FLAG_DO: u8 = 0x80;
+/// Octets of an OPT without options.
+const OPT_LEN: usize = 11;
+/// Octets of the longest query.
+const QUERY_MAX: usize = HEADER_LEN + NAME_MAX + 4 + OPT_LEN;
 const OPCODE_BITS: u8 = 0x78;
 const RCODE_BITS: u8 = 0x0f;
 
@@ -171,11 +200,11 @@ mod tests {
     }
 
     fn octets(query: &Query) -> Vec<u8> {
-        query.request(0x1234).to_vec().expect("a query can be written")
+        query.datagram().with_id(0x1234).to_vec()
     }
 
     fn reply() -> Vec<u8> {
-        let mut reply = octets(&Query::new(&key(false, false), Some(1232)).expect("a query"));
+        let mut reply = octets(&Query::new(&key(false, false), Some(1232)));
         reply[2] |= FLAG_RESPONSE;
         reply
     }
@@ -183,13 +212,13 @@ mod tests {
     fn check(change: impl FnOnce(&mut Vec<u8>), expected: Result<(), Misfit>) {
         let mut changed = reply();
         change(&mut changed);
-        let query = Query::new(&key(false, false), Some(1232)).expect("a query");
+        let query = Query::new(&key(false, false), Some(1232));
         assert_eq!(query.fits(&changed), expected);
     }
 
     #[test]
     fn a_query_is_made_of_the_key_alone() {
-        let query = octets(&Query::new(&key(true, true), Some(1232)).expect("a query"));
+        let query = octets(&Query::new(&key(true, true), Some(1232)));
         let mut expected = b"\x12\x34\x01\x30\x00\x01\x00\x00\x00\x00\x00\x01".to_vec();
         expected.extend_from_slice(NAME);
         expected.extend_from_slice(b"\x00\x41\x00\x01");
@@ -199,7 +228,7 @@ mod tests {
 
     #[test]
     fn without_edns_there_is_no_additional_record() {
-        let query = octets(&Query::new(&key(true, false), None).expect("a query"));
+        let query = octets(&Query::new(&key(true, false), None));
         assert_eq!(query.len(), HEADER_LEN + NAME.len() + 4);
         assert_eq!(query[10..12], [0, 0]);
     }
@@ -207,7 +236,7 @@ mod tests {
     #[test]
     fn any_label_octets_are_written_as_they_are() {
         let odd = Key::new(RouteId(0), b"\x04\x00.\\\xff\x00", 1, 1, Flags::default());
-        let query = octets(&Query::new(&odd, None).expect("a query"));
+        let query = octets(&Query::new(&odd, None));
         assert_eq!(&query[HEADER_LEN..HEADER_LEN + 6], b"\x04\x00.\\\xff\x00");
     }
 
@@ -237,7 +266,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_octets_are_judged_without_panic(reply in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let query = Query::new(&key(false, false), None).expect("a query");
+            let query = Query::new(&key(false, false), None);
             let _ = (query.fits(&reply), is_unread(&reply));
         }
     }

@@ -1,0 +1,50 @@
+//! One question to one upstream: what is sent, what is taken for the reply, and datagrams.
+//!
+//! `query` has the octets of a question and tells a reply from a forgery, whatever carries it;
+//! `datagrams` spreads questions over UDP sockets on random ports, `port` is one such socket.
+//! Connections are in [`hickory`](super::hickory). Replies are the octets that were received.
+
+mod datagrams;
+mod port;
+mod query;
+
+pub use datagrams::Datagrams;
+pub use port::{Ear, Expect};
+pub use query::{FLAG_RESPONSE, Misfit, Query, is_unread};
+
+/// Why an exchange gave no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing came in time.
+    Silent,
+    /// There is no way to the upstream: refused, unreachable, or no TLS session.
+    Unreachable,
+    /// A connection that had carried replies ended before this one came; the question deserves a
+    /// fresh connection.
+    Lost,
+    /// A reply came that repeats no question.
+    Broken,
+    /// A reply without the question but with FORMERR or NOTIMP: how servers older than EDNS
+    /// answer a query that carries it (RFC 6891 section 7).
+    Unread,
+    /// This machine has no port, descriptor or memory left for another exchange.
+    Exhausted,
+}
+
+impl From<&std::io::Error> for Trouble {
+    fn from(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        match (error.raw_os_error(), error.kind()) {
+            (Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS), _)
+            | (
+                _,
+                ErrorKind::AddrInUse
+                | ErrorKind::AddrNotAvailable
+                | ErrorKind::OutOfMemory
+                | ErrorKind::WouldBlock,
+            ) => Self::Exhausted,
+            (_, ErrorKind::TimedOut) => Self::Silent,
+            _ => Self::Unreachable,
+        }
+    }
+}
