@@ -7,7 +7,7 @@ use super::cache::entry::Entry;
 use super::cache::key::Key;
 use super::cache::lifetime::{Bounds, FAILURE_MAX_MILLIS, SILENCE_MILLIS, settle};
 use super::cache::record::Kind;
-use super::wire::answer::{Class, digest};
+use super::wire::answer::{Class, Digest, digest};
 use super::wire::edns::extended_error;
 use super::wire::header::rcode;
 use super::{Ask, Engine, Failure, Now, Outcome};
@@ -19,14 +19,16 @@ impl Engine {
     /// Takes in what upstream said to `ask`, a whole message that is checked here once more, and
     /// says what the waiting clients get.
     pub fn learn(&self, ask: &Ask, message: &[u8], now: Now) -> Outcome {
+        match digest(&ask.key, message) {
+            Ok(digest) => self.learn_digest(ask, digest, now),
+            Err(Class::Failure(rcode)) => self.learn_failure(ask, Failure::Answered(rcode), now),
+            Err(_) => self.learn_failure(ask, Failure::Broken, now),
+        }
+    }
+
+    /// [`Engine::learn`] for a caller that has looked at the message already.
+    pub fn learn_digest(&self, ask: &Ask, mut digest: Digest, now: Now) -> Outcome {
         let block = self.block(ask.block);
-        let mut digest = match digest(&ask.key, message) {
-            Ok(digest) => digest,
-            Err(Class::Failure(rcode)) => {
-                return self.learn_failure(ask, Failure::Answered(rcode), now);
-            }
-            Err(_) => return self.learn_failure(ask, Failure::Broken, now),
-        };
         let (positive, negative) = block.cache.as_ref().map_or((UNBOUNDED, UNBOUNDED), |cache| {
             (cache.success_bounds(), cache.denial_bounds())
         });

@@ -215,7 +215,7 @@ async fn look_for_loop(
             let _ = notes.events.send(found).await;
             return;
         }
-        if matches!(told, Told::Message(_) | Told::Failed(Failure::Answered(_))) {
+        if matches!(told, Told::Answer(_) | Told::Failed(Failure::Answered(_))) {
             break;
         }
         sleep(PROBE_PAUSE).await;

@@ -1,23 +1,24 @@
 //! What is not known: joins equal questions, asks upstream once, and answers everybody who waits.
 //!
-//! One task takes the errands and keeps the only timer; each question upstream is a task of its
-//! own. Nothing the engine does runs in the first: a panic costs one question, whose clients get
-//! SERVFAIL.
+//! One task takes the errands, begins their questions and keeps the only timer. Whoever hears the
+//! last word about a question, usually the task that reads the socket, has it learned and answers
+//! those who wait, so a miss costs no task of its own. A panic costs one question, whose clients
+//! get SERVFAIL.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::inflight::{Arrival, Joined, Limits, Table};
 use super::{Desk, Routes, SHARD, Told, Upstream};
 use crate::clock;
 use crate::counts::{BlockCounts, PlaneCounts};
+use crate::engine::cache::key::Key;
 use crate::engine::wire::header::rcode;
 use crate::engine::{Ask, Failure, Now, Outcome, Query, Transport};
 use crate::handoff::{Errand, Waiting};
@@ -45,14 +46,16 @@ pub async fn run<R: Upstream>(
     counts: Arc<PlaneCounts>,
     shutdown: CancellationToken,
 ) {
-    let misses =
-        Arc::new(Misses { routes, table: Mutex::new(Table::new(limits)), counts, now: clock::now });
-    misses.run(errands, shutdown).await;
+    Misses::new(routes, limits, counts, clock::now).run(errands, shutdown).await;
 }
 
 struct Misses<R> {
     routes: Routes<R>,
     table: Mutex<Table<Waiter>>,
+    /// Tasks that answer many waiters.
+    replying: AtomicUsize,
+    /// Told when a question or such a task has ended.
+    ended: Notify,
     counts: Arc<PlaneCounts>,
     now: fn() -> Now,
 }
@@ -82,33 +85,45 @@ impl Lead {
 }
 
 impl<R: Upstream> Misses<R> {
+    fn new(
+        routes: Routes<R>,
+        limits: Limits,
+        counts: Arc<PlaneCounts>,
+        now: fn() -> Now,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            routes,
+            table: Mutex::new(Table::new(limits)),
+            replying: AtomicUsize::new(0),
+            ended: Notify::new(),
+            counts,
+            now,
+        })
+    }
+
     async fn run(self: Arc<Self>, mut errands: mpsc::Receiver<Errand>, stop: CancellationToken) {
-        let mut tasks = JoinSet::new();
+        let mut stopped = std::pin::pin!(stop.cancelled());
         let mut batch = Vec::with_capacity(BATCH_LEN);
         let mut is_open = true;
         let mut drained_by: Option<Instant> = None;
-        while is_open || !tasks.is_empty() {
-            // One finished task per turn would not keep up with the batches that begin new ones.
-            while tasks.try_join_next().is_some() {}
+        while is_open || !self.is_idle() {
             let due = self.table().next_due();
             tokio::select! {
                 taken = errands.recv_many(&mut batch, BATCH_LEN), if is_open => {
                     is_open = taken > 0;
                     for errand in batch.drain(..) {
-                        self.take(errand, &mut tasks);
+                        self.take(errand);
                     }
                 }
-                Some(_) = tasks.join_next() => {}
+                () = self.ended.notified(), if !is_open => {}
                 () = self.until(due) => {
                     let waiters = self.table().take_due((self.now)());
-                    tasks.spawn(Arc::clone(&self).reply_all(waiters, UNANSWERED));
+                    self.tell_all(waiters, UNANSWERED);
                 }
-                () = stop.cancelled(), if drained_by.is_none() => {
+                () = &mut stopped, if drained_by.is_none() => {
                     drained_by = Some(Instant::now() + DRAIN);
                 }
-                () = sleep_until(drained_by.unwrap_or_else(Instant::now)), if drained_by.is_some() => {
-                    break;
-                }
+                () = end_of(drained_by) => break,
             }
             if !is_open && drained_by.is_none() {
                 drained_by = Some(Instant::now() + DRAIN);
@@ -118,8 +133,13 @@ impl<R: Upstream> Misses<R> {
         self.reply_all(waiters, UNANSWERED).await;
     }
 
-    /// Joins one errand; the first of its kind begins a task.
-    fn take(self: &Arc<Self>, errand: Errand, tasks: &mut JoinSet<()>) {
+    /// Whether no question is in flight and no reply about to be sent.
+    fn is_idle(&self) -> bool {
+        self.table().is_empty() && self.replying.load(Ordering::Acquire) == 0
+    }
+
+    /// Joins one errand; the first of its kind is asked.
+    fn take(self: &Arc<Self>, errand: Errand) {
         let Errand { plan, ask, client } = errand;
         let lead = self.lead(&plan, &ask, client.as_ref());
         let is_client = client.is_some();
@@ -136,7 +156,7 @@ impl<R: Upstream> Misses<R> {
                     true => self.counts.waiting(1),
                     false => lead.count(|counts| counts.renewed(SHARD)),
                 }
-                tasks.spawn(Arc::clone(self).pursue(lead));
+                self.pursue(lead);
             }
             Joined::Waits => {
                 self.counts.waiting(1);
@@ -164,56 +184,51 @@ impl<R: Upstream> Misses<R> {
         }
     }
 
-    /// Finds out the answer to a question, or that there is none, and tells everybody who waits.
-    async fn pursue(self: Arc<Self>, lead: Lead) {
-        let found = AssertUnwindSafe(self.find_out(&lead)).catch_unwind().await;
-        let outcome = found.unwrap_or_else(|_| {
-            self.counts.panicked(SHARD);
-            UNANSWERED
-        });
-        let waiters = self.table().finish(&lead.ask.key);
-        self.reply_all(waiters, outcome).await;
+    /// Sees to it that a question is answered, or that it is said that there is no answer.
+    fn pursue(self: &Arc<Self>, lead: Lead) {
+        let misses = Arc::clone(self);
+        let pursuit = Pursuit { misses, lead, is_over: false };
+        // A panic has ended the pursuit.
+        let _ = catch_unwind(AssertUnwindSafe(|| pursuit.begin()));
     }
 
-    async fn find_out(&self, lead: &Lead) -> Outcome {
-        let Lead { plan, ask, transport, deadline } = lead;
-        // Another question for this name may have ended between the miss and the join.
-        if let Some(outcome) = plan.engine.recall(ask, (self.now)()) {
-            return outcome;
+    /// Ends a question: everybody who waits is told.
+    fn finish(self: &Arc<Self>, key: &Key, outcome: Outcome) {
+        let waiters = self.table().finish(key);
+        self.tell_all(waiters, outcome);
+        self.ended.notify_one();
+    }
+
+    /// Answers a few waiters at once, many in a task that lets others have a turn.
+    fn tell_all(self: &Arc<Self>, waiters: Vec<Waiter>, outcome: Outcome) {
+        if waiters.len() <= REPLIES_PER_TURN {
+            return waiters.into_iter().for_each(|waiter| self.tell(waiter, &outcome));
         }
-        let told = match self.routes.load().get(&ask.route).cloned() {
-            Some(route) => {
-                let asked = route.ask(&ask.key, *transport, *deadline);
-                let answered = timeout_at(*deadline, asked).await;
-                answered.unwrap_or(Told::Failed(Failure::Silent))
-            }
-            // A reload took the route away.
-            None => Told::Failed(Failure::Silent),
-        };
-        let now = (self.now)();
-        if matches!(told, Told::Failed(Failure::Broken)) {
-            lead.count(|counts| counts.unusable(SHARD));
-        }
-        match told {
-            Told::Message(message) => plan.engine.learn(ask, &message, now),
-            Told::Failed(failure) => plan.engine.learn_failure(ask, failure, now),
-        }
+        self.replying.fetch_add(1, Ordering::AcqRel);
+        let misses = Arc::clone(self);
+        tokio::spawn(async move {
+            misses.reply_all(waiters, outcome).await;
+            misses.replying.fetch_sub(1, Ordering::AcqRel);
+            misses.ended.notify_one();
+        });
     }
 
     /// Answers every waiter.
-    async fn reply_all(self: Arc<Self>, waiters: Vec<Waiter>, outcome: Outcome) {
+    async fn reply_all(&self, waiters: Vec<Waiter>, outcome: Outcome) {
         for (index, waiter) in waiters.into_iter().enumerate() {
             if index % REPLIES_PER_TURN == REPLIES_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
-            self.counts.waiting(-1);
-            self.guarded(|| match (&outcome, waiter.ask.stale.clone()) {
-                (Outcome::Failed { .. }, Some(entry)) => {
-                    self.reply(waiter, &Outcome::Stale(entry));
-                }
-                _ => self.reply(waiter, &outcome),
-            });
+            self.tell(waiter, &outcome);
         }
+    }
+
+    fn tell(&self, waiter: Waiter, outcome: &Outcome) {
+        self.counts.waiting(-1);
+        self.guarded(|| match (outcome, waiter.ask.stale.clone()) {
+            (Outcome::Failed { .. }, Some(entry)) => self.reply(waiter, &Outcome::Stale(entry)),
+            _ => self.reply(waiter, outcome),
+        });
     }
 
     /// Answers a waiter whose question is not asked.
@@ -242,7 +257,7 @@ impl<R: Upstream> Misses<R> {
 
     /// Keeps a panic over one reply from the others.
     fn guarded(&self, work: impl FnOnce()) {
-        if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
             self.counts.panicked(SHARD);
         }
     }
@@ -258,6 +273,65 @@ impl<R: Upstream> Misses<R> {
     fn table(&self) -> MutexGuard<'_, Table<Waiter>> {
         // The table does not panic; if it did, its counts would still be worth more than nothing.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One question from its first client to the last word about it. If it is dropped before that,
+/// something panicked.
+struct Pursuit<R: Upstream> {
+    misses: Arc<Misses<R>>,
+    lead: Lead,
+    is_over: bool,
+}
+
+impl<R: Upstream> Pursuit<R> {
+    fn begin(self) {
+        let Lead { plan, ask, transport, deadline } = &self.lead;
+        // Another question for this name may have ended between the miss and the join.
+        if let Some(outcome) = plan.engine.recall(ask, (self.misses.now)()) {
+            return self.end(outcome);
+        }
+        let (route, key) = (self.misses.routes.load().get(&ask.route).cloned(), ask.key.clone());
+        let (transport, deadline) = (*transport, *deadline);
+        match route {
+            Some(route) => route.ask_then(&key, transport, deadline, |told| self.learn(told)),
+            // A reload took the route away.
+            None => self.learn(Told::Failed(Failure::Silent)),
+        }
+    }
+
+    fn learn(self, told: Told) {
+        let Lead { plan, ask, .. } = &self.lead;
+        let now = (self.misses.now)();
+        if matches!(told, Told::Failed(Failure::Broken)) {
+            self.lead.count(|counts| counts.unusable(SHARD));
+        }
+        let outcome = match told {
+            Told::Answer(digest) => plan.engine.learn_digest(ask, digest, now),
+            Told::Failed(failure) => plan.engine.learn_failure(ask, failure, now),
+        };
+        self.end(outcome);
+    }
+
+    fn end(mut self, outcome: Outcome) {
+        self.is_over = true;
+        self.misses.finish(&self.lead.ask.key, outcome);
+    }
+}
+
+impl<R: Upstream> Drop for Pursuit<R> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.misses.counts.panicked(SHARD);
+            self.misses.finish(&self.lead.ask.key, UNANSWERED);
+        }
+    }
+}
+
+async fn end_of(drained_by: Option<Instant>) {
+    match drained_by {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

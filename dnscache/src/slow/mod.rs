@@ -16,7 +16,6 @@ mod rehearsal;
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -25,6 +24,7 @@ use tokio::time::Instant;
 use crate::counts::PlaneCounts;
 use crate::engine::cache::key::Key;
 use crate::engine::wire::UDP_REPLY_MAX;
+use crate::engine::wire::answer::Digest;
 use crate::engine::wire::header::TCP_MESSAGE_MAX;
 use crate::engine::{
     Ask, Facts, Failure, Now, Outcome, Query, Reply, RouteId, Scratch, Transport, Verdict,
@@ -35,31 +35,34 @@ use crate::server::Plan;
 /// What a route's upstreams said to one question.
 #[derive(Debug)]
 pub enum Told {
-    /// A whole message that `engine::wire::answer::classify` calls an answer.
-    Message(Vec<u8>),
+    /// An answer, and what of it answers the question.
+    Answer(Digest),
     /// Nothing of use.
     Failed(Failure),
 }
 
 /// The upstreams of one route.
 pub trait Upstream: Send + Sync + 'static {
-    /// Asks `key`, which a client asked over `client`; done by `deadline`.
-    fn ask(
-        &self,
+    /// Asks `key`, which a client asked over `client`. `tell` is called once, by `deadline`,
+    /// perhaps before this returns; if it is dropped instead, something panicked.
+    fn ask_then(
+        self: &Arc<Self>,
         key: &Key,
         client: Transport,
         deadline: Instant,
-    ) -> impl Future<Output = Told> + Send;
+        tell: impl FnOnce(Told) + Send + 'static,
+    );
 }
 
 impl Upstream for upstream::Route {
-    fn ask(
-        &self,
+    fn ask_then(
+        self: &Arc<Self>,
         key: &Key,
         client: Transport,
         deadline: Instant,
-    ) -> impl Future<Output = Told> + Send {
-        Self::ask(self, key, client, deadline)
+        tell: impl FnOnce(Told) + Send + 'static,
+    ) {
+        Self::ask_then(self, key, client, deadline, tell);
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Routes, Told, Upstream};
 use crate::config::{self, Config};
 use crate::engine::cache::key::Key;
 use crate::engine::shelf::{Shelf, Surroundings};
+use crate::engine::wire::answer::digest;
 use crate::engine::wire::header::rcode;
 use crate::engine::wire::name::Name;
 use crate::engine::{Failure, Now, RouteId, Transport};
@@ -90,18 +91,29 @@ impl Scripted {
 }
 
 impl Upstream for Scripted {
-    async fn ask(&self, key: &Key, _client: Transport, deadline: Instant) -> Told {
+    fn ask_then(
+        self: &Arc<Self>,
+        key: &Key,
+        _client: Transport,
+        deadline: Instant,
+        tell: impl FnOnce(Told) + Send + 'static,
+    ) {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(self.after).await;
-        match self.says {
-            Says::Address => Told::Message(address(key)),
-            Says::Servfail => Told::Failed(Failure::Answered(rcode::SERVFAIL)),
-            Says::Nothing => {
-                tokio::time::sleep_until(deadline).await;
-                Told::Failed(Failure::Silent)
-            }
-            Says::Panic => panic!("as told"),
-        }
+        let (says, after, key) = (self.says, self.after, key.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            tell(match says {
+                Says::Address => {
+                    Told::Answer(digest(&key, &address(&key)).expect("an address is an answer"))
+                }
+                Says::Servfail => Told::Failed(Failure::Answered(rcode::SERVFAIL)),
+                Says::Nothing => {
+                    tokio::time::sleep_until(deadline).await;
+                    Told::Failed(Failure::Silent)
+                }
+                Says::Panic => panic!("as told"),
+            });
+        });
     }
 }
 

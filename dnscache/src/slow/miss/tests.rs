@@ -26,12 +26,7 @@ fn scene(plan: &Arc<Plan>, says: Says, after: Duration, limits: Limits) -> Scene
     let (routes, upstream) = Scripted::routes(says, after);
     let (post, mailbox) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
-    let misses = Arc::new(Misses {
-        routes,
-        table: Mutex::new(Table::new(limits)),
-        counts: Arc::default(),
-        now,
-    });
+    let misses = Misses::new(routes, limits, Arc::default(), now);
     Scene {
         plan: Arc::clone(plan),
         upstream,

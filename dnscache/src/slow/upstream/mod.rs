@@ -1,12 +1,13 @@
 //! The upstreams of one `forward`, and questions to them.
 //!
-//! `select` puts the upstreams in order, `walk` takes one question past them, `peer` asks one of
-//! them and keeps an eye on its health, `connections` holds its open TCP and TLS connections,
+//! `select` puts the upstreams in order, `question` asks the first of them, `walk` takes a question
+//! that is not answered by that past all of them, `peer` asks one of them and keeps an eye on its health, `connections` holds its open TCP and TLS connections,
 //! `resolv` follows resolv.conf, `counts` has the numbers.
 
 mod connections;
 pub mod counts;
 mod peer;
+mod question;
 mod resolv;
 mod select;
 mod walk;
@@ -16,12 +17,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 pub use counts::UpstreamCounts;
 use peer::{Care, Carrier, Peer, Tasks};
+use question::Question;
 use resolv::{Target, Targets};
-use walk::{Terms, walk};
 
 use crate::config::{Forward, TransportPolicy};
 use crate::engine::cache::key::Key;
@@ -74,32 +76,51 @@ impl Route {
         Ok(route)
     }
 
-    /// Asks the upstreams; `client` says how the client asked. Ends by `deadline` with an answer
-    /// that `classify` approves of, or with the reason why there is none.
-    pub async fn ask(&self, key: &Key, client: Transport, deadline: Instant) -> Told {
-        let Some(_turn) = self.enter() else {
+    /// Asks the upstreams; `client` says how the client asked. Ends by `deadline` with an answer,
+    /// or with the reason why there is none.
+    pub async fn ask(self: &Arc<Self>, key: &Key, client: Transport, deadline: Instant) -> Told {
+        let (sender, receiver) = oneshot::channel();
+        self.ask_then(key, client, deadline, |told| {
+            // Nobody to tell: the caller has given up.
+            let _ = sender.send(told);
+        });
+        receiver.await.unwrap_or(Told::Failed(Failure::Silent))
+    }
+
+    /// [`Route::ask`] for a caller that does not wait: `tell` gets the end. Must be called inside
+    /// a tokio runtime.
+    pub fn ask_then(
+        self: &Arc<Self>,
+        key: &Key,
+        client: Transport,
+        deadline: Instant,
+        tell: impl FnOnce(Told) + Send + 'static,
+    ) {
+        let Some(in_flight) = self.enter() else {
             self.makings.counts.max_concurrent_rejects.fetch_add(1, Ordering::Relaxed);
-            return Told::Failed(Failure::Overloaded);
+            return tell(Told::Failed(Failure::Overloaded));
         };
+        let Some(peers) = self.order() else {
+            return tell(Told::Failed(Failure::Silent));
+        };
+        let carrier = self.carrier(client);
+        Question { in_flight, key: key.clone(), peers, carrier, deadline, tell }.ask();
+    }
+
+    /// The upstreams in the order in which to ask them; `None` if all are down and `failfast`
+    /// says not to ask.
+    fn order(&self) -> Option<Vec<Arc<Peer>>> {
         let peers = self.peers.load();
         let healthy: Vec<bool> = peers.iter().map(|peer| !peer.is_down()).collect();
         if !healthy.contains(&true) {
             self.makings.counts.healthcheck_broken.fetch_add(1, Ordering::Relaxed);
             if self.config.failfast {
-                return Told::Failed(Failure::Silent);
+                return None;
             }
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let order = select::order(self.config.policy, turn, &healthy, &mut rand::rng());
-        let in_order = order.into_iter().map(|index| Arc::clone(&peers[index])).collect();
-        drop(peers);
-        let terms = Terms {
-            failover: &self.config.failover,
-            attempts_max: self.config.max_attempts,
-            carrier: self.carrier(client),
-            deadline,
-        };
-        walk(key, in_order, &terms).await
+        Some(order.into_iter().map(|index| Arc::clone(&peers[index])).collect())
     }
 
     /// Stops probes and no longer follows resolv.conf. Questions still in flight end as usual.
@@ -119,8 +140,8 @@ impl Route {
     }
 
     /// Counts a question in; `None` when `max_concurrent` are in flight.
-    fn enter(&self) -> Option<InFlight<'_>> {
-        let guard = InFlight(&self.in_flight);
+    fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let guard = InFlight(Arc::clone(self));
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let limit = self.config.max_concurrent;
         (limit == 0 || before < limit).then_some(guard)
@@ -160,11 +181,17 @@ impl Drop for Route {
 }
 
 /// A question in flight, counted until dropped.
-struct InFlight<'a>(&'a AtomicU32);
+struct InFlight(Arc<Route>);
 
-impl Drop for InFlight<'_> {
+impl InFlight {
+    fn route(&self) -> &Route {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::engine::wire::header::{class, rtype};
 use crate::engine::wire::name::Name;
 use crate::engine::{Now, RouteId};
 use crate::logging::Quiet;
-use crate::slow::exchange::{Datagrams, Ear, Query, Trouble};
+use crate::slow::exchange::{Datagrams, Ear, Expect, Query, Trouble};
 use crate::slow::hickory::Security;
 
 /// One upstream of a route.
@@ -134,8 +134,7 @@ impl Peer {
         })
     }
 
-    /// Asks once and waits up to `patience`; notes what that says about
-    /// the upstream.
+    /// Asks once and waits up to `patience`; notes what that says about the upstream.
     pub async fn ask(
         self: &Arc<Self>,
         key: &Key,
@@ -152,12 +151,29 @@ impl Peer {
             }
         };
         let result = ended.unwrap_or(Err(Trouble::Silent));
-        match &result {
+        self.take_note(result.as_ref().map(Vec::as_slice).map_err(|trouble| *trouble));
+        result
+    }
+
+    /// Asks once in a datagram; `expect` is told how that ended and takes note of it. An error
+    /// gives it back untold.
+    pub fn send(
+        &self,
+        key: &Key,
+        edns: bool,
+        expect: Box<dyn Expect>,
+    ) -> Result<(), (Trouble, Box<dyn Expect>)> {
+        let query = Query::new(key, edns.then_some(self.care.payload));
+        self.datagrams.send(query, expect)
+    }
+
+    /// Takes note of how an exchange ended.
+    pub fn take_note(self: &Arc<Self>, result: Result<&[u8], Trouble>) {
+        match result {
             Ok(_) | Err(Trouble::Broken | Trouble::Unread) => self.heard(),
             Err(Trouble::Unreachable) => self.failed(),
             Err(Trouble::Silent | Trouble::Lost | Trouble::Exhausted) => {}
         }
-        result
     }
 
     /// Whether the next query should carry EDNS.
@@ -193,7 +209,8 @@ impl Peer {
         }
     }
 
-    fn fell_silent(self: &Arc<Self>, sent: Now) {
+    /// Notes that a question sent at `sent` has waited for [`SILENCE`].
+    pub fn fell_silent(self: &Arc<Self>, sent: Now) {
         if self.heard_at_millis.load(Ordering::Relaxed) <= sent.millis() {
             self.failed();
         }

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::SILENCE;
 use super::peer::{Carrier, Manner, Peer};
 use crate::engine::Failure;
 use crate::engine::cache::key::Key;
-use crate::engine::wire::answer::{Class, classify};
+use crate::engine::wire::answer::{Class, Digest, digest};
 use crate::engine::wire::header::rcode;
 use crate::slow::Told;
 use crate::slow::exchange::Trouble;
@@ -33,10 +34,21 @@ pub struct Terms<'a> {
     pub deadline: Instant,
 }
 
-/// Asks `peers` in their order until one gives an answer.
-pub async fn walk(key: &Key, peers: Vec<Arc<Peer>>, terms: &Terms<'_>) -> Told {
-    let mut walk = Walk::new(peers, terms, Instant::now());
+/// Asks `peers` in their order until one gives an answer. The first of them was asked already if
+/// there is a `first` try.
+pub async fn walk(
+    key: &Key,
+    peers: Vec<Arc<Peer>>,
+    terms: &Terms<'_>,
+    first: Option<First>,
+) -> Told {
+    let began = first.as_ref().map_or_else(Instant::now, |first| first.sent);
+    let mut walk = Walk::new(peers, terms, began);
     let mut flights = FuturesUnordered::new();
+    if let Some(first) = first {
+        let flight = walk.take_off(0, began, key.clone(), !first.edns, Some(first));
+        flights.push(fly(flight));
+    }
     let arrived = timeout_at(terms.deadline, async {
         loop {
             let now = Instant::now();
@@ -51,8 +63,8 @@ pub async fn walk(key: &Key, peers: Vec<Arc<Peer>>, terms: &Terms<'_>) -> Told {
             }
             tokio::select! {
                 Some(landed) = flights.next() => {
-                    if let Some(message) = walk.land(key, landed, Instant::now()) {
-                        return Some(message);
+                    if let Some(digest) = walk.land(key, landed, Instant::now()) {
+                        return Some(digest);
                     }
                 }
                 () = sleep_until(due.moment(terms.deadline)) => {}
@@ -60,9 +72,27 @@ pub async fn walk(key: &Key, peers: Vec<Arc<Peer>>, terms: &Terms<'_>) -> Told {
         }
     });
     match arrived.await {
-        Ok(Some(message)) => Told::Message(message),
+        Ok(Some(digest)) => Told::Answer(digest),
         Ok(None) | Err(_) => walk.give_up(),
     }
+}
+
+/// A first try, in a datagram, that was made before the walk began.
+pub struct First {
+    /// When it was sent.
+    pub sent: Instant,
+    /// Whether it carried EDNS.
+    pub edns: bool,
+    /// What came of it.
+    pub news: News,
+}
+
+/// What came of a first try.
+pub enum News {
+    /// Its end, which the upstream has taken note of.
+    Ended(Result<Vec<u8>, Trouble>),
+    /// Nothing yet, which the upstream has taken note of; this is where the end comes.
+    Pending(oneshot::Receiver<Result<Vec<u8>, Trouble>>),
 }
 
 /// Tries per upstream and carrier for one question.
@@ -84,7 +114,7 @@ struct Walk<'a> {
     next_at: Instant,
     launched: u32,
     /// An answer that `failover` would rather have from another upstream.
-    fallback: Option<Vec<u8>>,
+    fallback: Option<Digest>,
     failure: Option<u8>,
     broken: bool,
     heard_nothing: bool,
@@ -120,6 +150,7 @@ struct Flight {
     key: Key,
     manner: Manner,
     patience: Duration,
+    first: Option<First>,
 }
 
 /// A try that ended.
@@ -131,9 +162,17 @@ struct Landed {
 }
 
 async fn fly(flight: Flight) -> Landed {
-    let Flight { index, peer, key, manner, patience } = flight;
-    let sent = Instant::now();
-    let result = peer.ask(&key, manner, patience).await;
+    let Flight { index, peer, key, manner, patience, first } = flight;
+    let sent = first.as_ref().map_or_else(Instant::now, |first| first.sent);
+    let result = match first.map(|first| first.news) {
+        None => peer.ask(&key, manner, patience).await,
+        Some(News::Ended(result)) => result,
+        Some(News::Pending(end)) => {
+            let result = end.await.unwrap_or(Err(Trouble::Silent));
+            peer.take_note(result.as_ref().map(Vec::as_slice).map_err(|trouble| *trouble));
+            result
+        }
+    };
     Landed { index, manner, took: sent.elapsed(), result }
 }
 
@@ -192,6 +231,18 @@ impl<'a> Walk<'a> {
     }
 
     fn launch(&mut self, index: usize, now: Instant, key: Key) -> Flight {
+        let doubted = !self.candidates[index].peer.takes_edns();
+        self.take_off(index, now, key, doubted, None)
+    }
+
+    fn take_off(
+        &mut self,
+        index: usize,
+        now: Instant,
+        key: Key,
+        doubted: bool,
+        first: Option<First>,
+    ) -> Flight {
         self.next_at = now + if self.launched == 0 { SILENCE } else { STEP };
         self.launched += 1;
         let candidate = &mut self.candidates[index];
@@ -199,7 +250,6 @@ impl<'a> Walk<'a> {
         candidate.not_before = now + AGAIN[usize::from(*tries).min(AGAIN.len() - 1)];
         *tries += 1;
         candidate.in_flight += 1;
-        let doubted = !candidate.peer.takes_edns();
         candidate.plain |= doubted;
         Flight {
             index,
@@ -213,20 +263,21 @@ impl<'a> Walk<'a> {
                 recursion: true,
             },
             patience: self.terms.deadline.saturating_duration_since(now),
+            first,
         }
     }
 
-    /// Takes in how a try ended; returns the message that ends the question.
-    fn land(&mut self, key: &Key, landed: Landed, now: Instant) -> Option<Vec<u8>> {
+    /// Takes in how a try ended; returns the answer that ends the question.
+    fn land(&mut self, key: &Key, landed: Landed, now: Instant) -> Option<Digest> {
         self.candidates[landed.index].in_flight -= 1;
         match landed.result {
             Ok(message) => {
-                let class = classify(key, &message);
+                let digest = digest(key, &message);
                 self.candidates[landed.index]
                     .peer
                     .counts
-                    .replied(response_code(class, &message), landed.took);
-                self.weigh(landed.index, landed.manner, class, message, now)
+                    .replied(response_code(&digest, &message), landed.took);
+                self.weigh(landed.index, landed.manner, digest, now)
             }
             Err(trouble) => {
                 self.stumble(landed.index, landed.manner.edns, trouble, now);
@@ -239,22 +290,25 @@ impl<'a> Walk<'a> {
         &mut self,
         index: usize,
         manner: Manner,
-        class: Class,
-        message: Vec<u8>,
+        digest: Result<Digest, Class>,
         now: Instant,
-    ) -> Option<Vec<u8>> {
-        match class {
-            Class::Answer(code) => {
+    ) -> Option<Digest> {
+        let class = match digest {
+            Ok(digest) => {
                 let candidate = &mut self.candidates[index];
                 if candidate.plain && !manner.edns {
                     candidate.peer.avoid_edns();
                 }
-                if !self.terms.failover.contains(&u16::from(code)) {
-                    return Some(message);
+                if !self.terms.failover.contains(&u16::from(digest.rcode)) {
+                    return Some(digest);
                 }
-                self.fallback = Some(message);
+                self.fallback = Some(digest);
                 self.dismiss(index, now);
+                return None;
             }
+            Err(class) => class,
+        };
+        match class {
             Class::Truncated if manner.carrier == Carrier::Datagram => {
                 self.candidates[index].carrier = Carrier::Stream;
                 self.urgent = Some(index);
@@ -266,7 +320,8 @@ impl<'a> Walk<'a> {
                 self.failure = Some(code);
                 self.dismiss(index, now);
             }
-            Class::Truncated | Class::Broken => {
+            // An answer is no error of a digest.
+            Class::Truncated | Class::Broken | Class::Answer(_) => {
                 self.broken = true;
                 self.dismiss(index, now);
             }
@@ -315,8 +370,8 @@ impl<'a> Walk<'a> {
     }
 
     fn give_up(self) -> Told {
-        if let Some(message) = self.fallback {
-            return Told::Message(message);
+        if let Some(digest) = self.fallback {
+            return Told::Answer(digest);
         }
         let waiting = self.candidates.iter().any(|candidate| candidate.in_flight > 0);
         Told::Failed(match self.failure {
@@ -342,10 +397,12 @@ fn may_mean_no_edns(code: u8) -> bool {
 
 const BADVERS: u8 = 16;
 
-fn response_code(class: Class, message: &[u8]) -> u8 {
-    match class {
-        Class::Answer(code) | Class::Failure(code) => code,
-        Class::Truncated | Class::Broken => {
+/// The response code to count a reply under.
+pub fn response_code(digest: &Result<Digest, Class>, message: &[u8]) -> u8 {
+    match digest {
+        Ok(digest) => digest.rcode,
+        Err(Class::Answer(code) | Class::Failure(code)) => *code,
+        Err(Class::Truncated | Class::Broken) => {
             message.get(3).map_or(rcode::SERVFAIL, |flags| flags & 0x0f)
         }
     }

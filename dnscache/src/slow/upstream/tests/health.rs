@@ -17,7 +17,7 @@ async fn sleeping() -> (Fake, Arc<AtomicBool>) {
     (fake, awake)
 }
 
-async fn ask_shortly(route: &Route) -> Told {
+async fn ask_shortly(route: &Arc<Route>) -> Told {
     route
         .ask(&key("www.example.org"), Transport::Udp, Instant::now() + Duration::from_millis(1000))
         .await

@@ -207,11 +207,11 @@ fn deadline() -> Instant {
     Instant::now() + Duration::from_millis(4800)
 }
 
-async fn ask(route: &Route, name: &str) -> Told {
+async fn ask(route: &Arc<Route>, name: &str) -> Told {
     route.ask(&key(name), Transport::Udp, deadline()).await
 }
 
-async fn ask_tcp(route: &Route, name: &str) -> Told {
+async fn ask_tcp(route: &Arc<Route>, name: &str) -> Told {
     route.ask(&key(name), Transport::Tcp, deadline()).await
 }
 
@@ -219,7 +219,7 @@ async fn ask_tcp(route: &Route, name: &str) -> Told {
 #[track_caller]
 fn last_octet(told: &Told) -> u8 {
     match told {
-        Told::Message(message) => *message.last().expect("an answer"),
+        Told::Answer(digest) => *digest.message.last().expect("an answer"),
         Told::Failed(failure) => panic!("no answer: {failure:?}"),
     }
 }
