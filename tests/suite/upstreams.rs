@@ -20,7 +20,7 @@ fn corefile(options: &str) -> String {
     format!(".:PORT {{\n bind IP\n cache\n forward . UPSTREAM {{\n {options}\n }}\n}}\n")
 }
 
-/// RFC 5452 section 4.5: a port and an ID of its own for every question.
+/// RFC 5452 section 9.2: unpredictable IDs, and ports that are several at a time and used up soon.
 #[test]
 fn ports_and_ids_are_unpredictable() {
     let ip = own_loopback();
@@ -37,7 +37,13 @@ fn ports_and_ids_are_unpredictable() {
     let seen = seen.lock().expect("no panic").clone();
     let ports: HashSet<u16> = seen.iter().map(|(port, _)| *port).collect();
     let ids: HashSet<u16> = seen.iter().map(|(_, id)| *id).collect();
-    assert!(ports.len() > 150, "{} ports for {} questions", ports.len(), seen.len());
+    for port in &ports {
+        let questions = seen.iter().filter(|(used, _)| used == port).count();
+        assert!(questions <= 32, "{questions} questions from one port");
+    }
+    // One of eight ports is drawn for every question; the same twice in a row is chance.
+    let changes = seen.windows(2).filter(|two| two[0].0 != two[1].0).count();
+    assert!(changes > 150, "the port changed {changes} times in {} questions", seen.len());
     assert!(ids.len() > 190, "{} IDs for {} questions", ids.len(), seen.len());
     let steps: HashSet<u16> = seen.windows(2).map(|two| two[1].1.wrapping_sub(two[0].1)).collect();
     assert!(steps.len() > 150, "the IDs follow a rule");

@@ -1,12 +1,11 @@
 //! The tokio plane: TCP clients, questions to upstreams, and what comes back.
 //!
-//! `tcp` admits connections, `connection` takes queries from them and answers what is known; `miss` takes what is not known,
-//! from both planes, and has every question asked once however many clients wait for it
-//! (`inflight`); `upstream` asks.
+//! `tcp` admits connections, `connection` takes queries from them and answers what is known;
+//! `miss` takes what is not known, from both planes, and has every question asked once however
+//! many clients wait for it (`inflight`); `upstream` asks, through `exchange`.
 
 mod connection;
 pub mod exchange;
-pub mod hickory;
 pub mod inflight;
 pub mod miss;
 pub mod tcp;

@@ -1,17 +1,17 @@
 //! The ports from which one upstream is asked over UDP.
 //!
 //! Every question goes out from one of [`PORTS`] sockets, chosen at random, each on a random port
-//! and connected to the upstream; a socket is replaced after 64 questions or a second
+//! and connected to the upstream; a socket is replaced after 32 questions or 250 ms
 //! ([`port`](super::port)). Entropy against off-path forgery (RFC 5452):
 //!
 //! - *A forged reply must name port, ID and question.* The port is drawn evenly from 1024 to
 //!   65535 less six (64,506: 15.98 bits), the ID evenly from 65,536 less those in flight on the
-//!   same port, at most 63 (15.998 bits), both by the operating system's seeded generator of
+//!   same port, at most 31 (15.999 bits), both by the operating system's seeded generator of
 //!   `rand`. To somebody who knows nothing that is 31.97 bits per datagram, as with a socket for
 //!   each question.
-//! - *What reuse gives away.* Who can find out an open port (a side channel as in SAD DNS takes
-//!   tens of milliseconds at the very least) has 16 bits left to guess for questions that leave
-//!   from it: one question in eight, until the port has carried 64 or is a second old. A connected
+//! - *What reuse gives away.* Who can find out an open port (the side channel of SAD DNS tests
+//!   about a thousand ports a second) has 16 bits left to guess for questions that leave
+//!   from it: one question in eight, until the port has carried 32 or is 250 ms old. A connected
 //!   socket answers strangers as if the port were closed, so there is nothing to probe but by
 //!   forging the upstream's address. At low rates every question finds its socket expired and has
 //!   a port of its own.
@@ -64,8 +64,8 @@ impl Datagrams {
     ) -> Result<(), (Trouble, Box<dyn Expect>)> {
         let place = rand::random_range(0..PORTS);
         match self.send_from(place, (query, expect)) {
-            // The port may have had an error pending, of a datagram before this one; it was taken
-            // out of use, and the question gets a fresh one.
+            // The port may have had an error pending, of a datagram before this one; it is out of
+            // use then, and the question gets a fresh one.
             Err((_, untold)) => self.send_from(place, untold),
             Ok(()) => Ok(()),
         }
@@ -73,9 +73,9 @@ impl Datagrams {
     }
 
     fn send_from(&self, place: usize, untold: Untold) -> Result<(), (Trouble, Untold)> {
-        let datagram = untold.0.datagram();
+        let outgoing = untold.0.outgoing();
         let (port, id) = self.port_for(place, untold)?;
-        port.transmit(id, datagram)
+        port.transmit(id, outgoing)
     }
 
     /// A port that took the question in: the one at `place`, or a fresh one put there.
@@ -102,5 +102,12 @@ impl Datagrams {
             Ok(id) => Ok((port, id)),
             Err(untold) => Err((Trouble::Exhausted, untold)),
         }
+    }
+
+    /// Sockets open now.
+    #[cfg(test)]
+    pub(super) fn open_len(&self) -> usize {
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.iter().filter(|port| port.strong_count() > 0).count()
     }
 }

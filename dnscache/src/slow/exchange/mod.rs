@@ -1,16 +1,21 @@
-//! One question to one upstream: what is sent, what is taken for the reply, and datagrams.
+//! One question to one upstream: what is sent, how it travels, and what is taken for the reply.
 //!
 //! `query` has the octets of a question and tells a reply from a forgery, whatever carries it;
-//! `datagrams` spreads questions over UDP sockets on random ports, `port` is one such socket.
-//! Connections are in [`hickory`](super::hickory). Replies are the octets that were received.
+//! `datagrams` spreads questions over UDP sockets on random ports, `port` is one such socket;
+//! `stream` is a TCP or TLS connection, `tls` whom to trust there. Replies are the octets that
+//! were received.
 
 mod datagrams;
 mod port;
 mod query;
+mod stream;
+mod tls;
 
 pub use datagrams::Datagrams;
 pub use port::{Ear, Expect};
-pub use query::{FLAG_RESPONSE, Misfit, Query, is_unread};
+pub use query::{Misfit, Query};
+pub use stream::{Connection, Security, dial};
+pub use tls::{TlsTarget, tls_config};
 
 /// Why an exchange gave no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub enum Trouble {
     /// A connection that had carried replies ended before this one came; the question deserves a
     /// fresh connection.
     Lost,
-    /// A reply came that repeats no question.
+    /// A reply came over a connection that repeats no question.
     Broken,
     /// A reply without the question but with FORMERR or NOTIMP: how servers older than EDNS
     /// answer a query that carries it (RFC 6891 section 7).
@@ -48,3 +53,6 @@ impl From<&std::io::Error> for Trouble {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,17 +17,18 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::Trouble;
-use super::query::{Datagram, FLAG_TRUNCATED, Misfit, Query, is_unread};
+use super::query::{FLAG_TRUNCATED, Misfit, Outgoing, Query, is_unread};
 use crate::clock;
 use crate::engine::wire::header::HEADER_LEN;
 use crate::slow::upstream::SILENCE;
 use crate::slow::upstream::counts::PeerCounts;
 
-/// Questions one port carries in its life. Opening and closing a port costs about 8 us of CPU, an
-/// eighth of a microsecond per question.
-pub const QUESTIONS_MAX: usize = 64;
-/// How long a port takes new questions.
-pub const AGE_MAX: Duration = Duration::from_secs(1);
+/// Questions one port carries in its life. Opening and closing a port costs about 8 us of CPU, a
+/// quarter of a microsecond per question.
+pub const QUESTIONS_MAX: usize = 32;
+/// How long a port takes new questions: too short to find it by probing, and no cost where it
+/// ends a port before [`QUESTIONS_MAX`] does, because questions are few then.
+pub const AGE_MAX: Duration = Duration::from_millis(250);
 
 /// Somebody who waits for a reply.
 pub trait Expect: Send {
@@ -128,15 +129,17 @@ impl Port {
         Ok(id)
     }
 
-    /// Sends an admitted question. If that fails it is given back, and the port is of no use any
-    /// more: the error may be one the kernel kept for us about an earlier datagram.
-    pub fn transmit(&self, id: u16, mut datagram: Datagram) -> Result<(), (Trouble, Untold)> {
-        let Err(error) = self.socket.get_ref().send(datagram.with_id(id)) else {
+    /// Sends an admitted question, or gives it back. After any error but a full buffer the port is
+    /// of no use: it may be one the kernel kept for us about an earlier datagram.
+    pub fn transmit(&self, id: u16, mut outgoing: Outgoing) -> Result<(), (Trouble, Untold)> {
+        let Err(error) = self.socket.get_ref().send(outgoing.with_id(id)) else {
             return Ok(());
         };
         let trouble = Trouble::from(&error);
         let own = self.questions().remove(id);
-        self.fail(trouble);
+        if trouble != Trouble::Exhausted {
+            self.fail(trouble);
+        }
         match own {
             Some(Question { query, expect: Some(expect), .. }) => Err((trouble, (query, expect))),
             // The reader met the error first and has told it.
@@ -146,7 +149,7 @@ impl Port {
 
     /// Reads the port until its time is over and nobody waits.
     async fn listen(self: Arc<Self>) {
-        let mut alarm = std::pin::pin!(sleep_until(self.opened + SILENCE));
+        let mut alarm = std::pin::pin!(sleep_until(self.opened + AGE_MAX));
         while !self.is_over() {
             tokio::select! {
                 ready = self.socket.ready(READING) => {

@@ -16,8 +16,8 @@ pub struct Query {
     reply_max: u16,
 }
 
-/// A query on its way into a datagram.
-pub(super) struct Datagram {
+/// A query on its way out.
+pub(super) struct Outgoing {
     octets: [u8; QUERY_MAX],
     len: usize,
 }
@@ -80,15 +80,15 @@ impl Query {
     }
 
     /// The message with an ID of zero.
-    pub fn octets(&self) -> &[u8] {
+    pub(super) fn octets(&self) -> &[u8] {
         &self.octets
     }
 
-    /// A copy to be sent.
-    pub(super) fn datagram(&self) -> Datagram {
+    /// A copy to be sent, in a datagram or framed.
+    pub(super) fn outgoing(&self) -> Outgoing {
         let mut octets = [0; QUERY_MAX];
         octets[..self.octets.len()].copy_from_slice(&self.octets);
-        Datagram { octets, len: self.octets.len() }
+        Outgoing { octets, len: self.octets.len() }
     }
 
     /// Octets of the longest reply that may come in a datagram.
@@ -127,7 +127,7 @@ impl Query {
     }
 }
 
-impl Datagram {
+impl Outgoing {
     pub(super) fn with_id(&mut self, id: u16) -> &[u8] {
         self.octets[..2].copy_from_slice(&id.to_be_bytes());
         &self.octets[..self.len]
@@ -159,7 +159,7 @@ impl Misfit {
 }
 
 /// Whether `reply` repeats no question and says FORMERR or NOTIMP.
-pub fn is_unread(reply: &[u8]) -> bool {
+pub(super) fn is_unread(reply: &[u8]) -> bool {
     let Some(header) = reply.first_chunk::<HEADER_LEN>() else {
         return false;
     };
@@ -171,7 +171,7 @@ fn question_count(header: &[u8; HEADER_LEN]) -> u16 {
 }
 
 /// QR in the third octet of a header.
-pub const FLAG_RESPONSE: u8 = 0x80;
+pub(super) const FLAG_RESPONSE: u8 = 0x80;
 /// TC in the third octet of a header.
 pub(super) const FLAG_TRUNCATED: u8 = 0x02;
 /// RD in the third octet of a header.
@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn octets(query: &Query) -> Vec<u8> {
-        query.datagram().with_id(0x1234).to_vec()
+        query.outgoing().with_id(0x1234).to_vec()
     }
 
     fn reply() -> Vec<u8> {

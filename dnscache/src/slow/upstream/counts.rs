@@ -179,8 +179,7 @@ pub struct PeerSnapshot {
     pub requests: Vec<DurationSnapshot>,
     /// `coredns_proxy_healthcheck_failures_total`.
     pub healthcheck_failures: u64,
-    /// `coredns_proxy_conn_cache_{hits,misses}_total`. UDP has no connections to keep: every
-    /// question has a socket of its own.
+    /// `coredns_proxy_conn_cache_{hits,misses}_total`. UDP has no connections to keep.
     pub connections: [ConnectionSnapshot; 2],
     /// Messages that were not the reply awaited, by reason.
     pub dropped: [(&'static str, u64); Misfit::ALL.len()],

@@ -30,7 +30,7 @@ use crate::engine::cache::key::Key;
 use crate::engine::policy::route::RouteHealth;
 use crate::engine::{Failure, Transport};
 use crate::slow::Told;
-use crate::slow::hickory::{Security, TlsTarget, tls_config};
+use crate::slow::exchange::{Security, TlsTarget, tls_config};
 
 /// The upstreams of one `forward`.
 pub struct Route {

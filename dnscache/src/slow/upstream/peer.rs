@@ -22,8 +22,7 @@ use crate::engine::wire::header::{class, rtype};
 use crate::engine::wire::name::Name;
 use crate::engine::{Now, RouteId};
 use crate::logging::Quiet;
-use crate::slow::exchange::{Datagrams, Ear, Expect, Query, Trouble};
-use crate::slow::hickory::Security;
+use crate::slow::exchange::{Datagrams, Ear, Expect, Query, Security, Trouble};
 
 /// One upstream of a route.
 pub struct Peer {
