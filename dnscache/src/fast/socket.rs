@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::sys::{ReplySource, report_destination};
+use super::sys::{ReplySource, forbid_fragments, report_destination};
 use crate::bind::BindError;
 
 /// How long a worker may sleep in `recvmmsg` before it looks whether it must stop.
@@ -105,6 +105,9 @@ fn prepare(socket: &Socket, address: SocketAddr) -> io::Result<()> {
         socket.set_recv_buffer_size(BUFFER_LEN).and(socket.set_send_buffer_size(BUFFER_LEN))
     {
         tracing::debug!(%address, %error, "socket buffers keep their size");
+    }
+    if address.is_ipv4() {
+        forbid_fragments(socket)?;
     }
     if address.ip().is_unspecified() {
         report_destination(socket, address.is_ipv6())?;

@@ -336,14 +336,24 @@ pub fn fetch(address: *const u8) {
 
 /// Makes the kernel report, with every datagram, the address it was sent to.
 pub fn report_destination(socket: &impl AsRawFd, ipv6: bool) -> io::Result<()> {
-    let (level, option) = match ipv6 {
-        false => (libc::IPPROTO_IP, libc::IP_PKTINFO),
-        true => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-    };
-    let on: c_int = 1;
+    match ipv6 {
+        false => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+        true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+    }
+}
+
+/// Sends IPv4 datagrams with DF and whatever routers on the way are said to want (RFC 9715 section
+/// 3.1): nobody can have our replies sent in fragments, of which the second is easy to forge. A
+/// datagram that is never fragmented also needs no identification from the kernel, which costs a
+/// hash for each.
+pub fn forbid_fragments(socket: &impl AsRawFd) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+}
+
+fn set_option(socket: &impl AsRawFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the value is a live c_int and its size is given.
     let done = unsafe {
-        let value = (&raw const on).cast();
+        let value = (&raw const value).cast();
         libc::setsockopt(socket.as_raw_fd(), level, option, value, size_of::<c_int>() as _)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -414,6 +424,20 @@ mod tests {
         // SAFETY: zeroed storage is valid; its family is AF_UNSPEC.
         let storage = unsafe { MaybeUninit::<sockaddr_storage>::zeroed().assume_init() };
         assert_eq!(socket_address(&storage), None);
+    }
+
+    #[test]
+    fn a_socket_told_so_sends_no_fragments() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a loopback socket");
+        forbid_fragments(&socket).expect("set");
+        let (mut mode, mut len): (c_int, _) = (0, size_of::<c_int>() as _);
+        // SAFETY: `mode` is a live c_int and `len` its size.
+        let done = unsafe {
+            let value = (&raw mut mode).cast();
+            let (level, option) = (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER);
+            libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut len)
+        };
+        assert_eq!((done, mode), (0, libc::IP_PMTUDISC_PROBE));
     }
 
     #[test]
