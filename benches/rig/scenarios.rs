@@ -160,7 +160,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     cores::pin(&load_cores)?;
     let mut run = Run {
         machine: Machine::read(),
-        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+        command: command(),
         missing: Vec::new(),
         versions: Vec::new(),
         rows: Vec::new(),
@@ -178,6 +178,16 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     println!("{}", run.table());
     save(options, &run)?;
     Ok(verdict(&run.rows))
+}
+
+/// The command that repeats this run.
+fn command() -> String {
+    let options = std::env::args().skip(1).filter(|word| word != "--bench");
+    ["cargo bench --bench load --".to_owned()]
+        .into_iter()
+        .chain(options)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The servers' core and those of load and upstream; with one core they share it.
@@ -318,7 +328,7 @@ impl Stage<'_> {
                 let load = self.scenario.load(self.options);
                 let capacity = self.capacity(server, &load, workload.as_mut())?;
                 let mut row = self.row(server, &load, workload.as_mut(), &capacity, round)?;
-                if self.scenario == Scenario::Hit && round == 0 && server.kind != Kind::Echo {
+                if self.scenario == Scenario::Hit {
                     row.extra.extend(special::second_opinion(server));
                 }
                 Ok(row)
@@ -407,11 +417,16 @@ fn is_ours(server: &str) -> bool {
     ["echo", "dnscache"].contains(&server)
 }
 
-/// Fills in the ratio to the echo of the same round.
+/// Fills in the ratios to the echo of the same round, as both generators saw it.
 fn compare(rows: &mut [Row]) {
-    let echo = rows.iter().find(|row| row.server == Kind::Echo.name()).map(|row| row.cpu_us);
+    let Some(echo) = rows.iter().find(|row| row.server == Kind::Echo.name()) else { return };
+    let (echo_us, echo_dnsperf_us) = (echo.cpu_us, echo.extra(special::SECOND_OPINION));
     for row in rows {
-        row.echo_ratio = echo.map(|echo| row.cpu_us / echo);
+        row.echo_ratio = Some(row.cpu_us / echo_us);
+        let dnsperf_us = row.extra(special::SECOND_OPINION);
+        if let (Some(own), Some(echo)) = (dnsperf_us, echo_dnsperf_us) {
+            row.extra.push(("dnsperf_x_echo", own / echo));
+        }
     }
 }
 

@@ -93,6 +93,9 @@ pub fn flood(stage: &Stage<'_>, server: &Server, round: u32) -> anyhow::Result<R
     })
 }
 
+/// What [`second_opinion`] is called in a row.
+pub const SECOND_OPINION: &str = "dnsperf_cpu_us";
+
 /// The CPU per hit as dnsperf finds it, if that is here: a second generator must agree.
 pub fn second_opinion(server: &Server) -> Option<(&'static str, f64)> {
     let names = (0..NAMES).map(|number| (format!("n{number:08}.{ZONE}"), "A"));
@@ -107,7 +110,7 @@ pub fn second_opinion(server: &Server) -> Option<(&'static str, f64)> {
                 server.kind.name(),
                 figures.cpu_us
             );
-            Some(("dnsperf_cpu_us", figures.cpu_us))
+            Some((SECOND_OPINION, figures.cpu_us))
         }
         Err(error) => {
             eprintln!("no second opinion: {error:#}");

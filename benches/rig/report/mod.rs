@@ -39,6 +39,13 @@ pub struct Row {
     pub extra: Vec<(&'static str, f64)>,
 }
 
+impl Row {
+    /// One of its own figures.
+    pub fn extra(&self, name: &str) -> Option<f64> {
+        self.extra.iter().find(|(known, _)| *known == name).map(|(_, figure)| *figure)
+    }
+}
+
 /// A whole run.
 #[derive(Debug, Clone)]
 pub struct Run {
