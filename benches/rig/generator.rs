@@ -17,8 +17,8 @@ use super::workload::Workload;
 
 /// Questions of one client in one burst, at most: what the kernel cuts one datagram into.
 pub const BURST_MAX: usize = 64;
-/// How long after the last question a reply still counts.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long after the last question a reply still counts: as long as a stub resolver waits.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A burst with a lost query would hold up its client for good; it goes on after this long.
 const STALL: Duration = Duration::from_millis(250);
 /// Longer latencies count as this: far above the patience.
