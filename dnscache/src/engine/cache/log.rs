@@ -1,7 +1,8 @@
 //! Memory of a shard: records one behind the other, the oldest leaves first.
 //!
 //! A log is a ring of segments that are allocated when the front first reaches them, so a store
-//! that is not full costs what it holds, and none is ever given back or fragmented.
+//! that is not full costs what it holds, and none is ever given back or fragmented. The last one
+//! is as long as the rest of the log.
 
 use super::record::{self, ALIGN, Record};
 
@@ -12,7 +13,6 @@ const SEGMENT_LEN: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Log {
     segments: Vec<Box<[u8]>>,
-    segment_len: usize,
     capacity: usize,
     /// Where the next record goes.
     front: usize,
@@ -22,36 +22,30 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log of about this many octets.
+    /// An empty log of at most this many octets.
     pub fn new(octets_max: usize) -> Self {
-        let segment_len = SEGMENT_LEN.min(octets_max / ALIGN * ALIGN).max(ALIGN);
-        let capacity = octets_max / segment_len * segment_len;
-        Self { segments: Vec::new(), segment_len, capacity, front: 0, back: 0, used: 0 }
+        let capacity = octets_max / ALIGN * ALIGN;
+        Self { segments: Vec::new(), capacity, front: 0, back: 0, used: 0 }
     }
 
     /// Whether a record of `len` octets could be in it at all.
     pub fn admits(&self, len: usize) -> bool {
-        len <= self.segment_len && len <= self.capacity
+        len <= SEGMENT_LEN.min(self.capacity)
     }
 
     /// Whether a record of `len` octets can be appended now.
     pub fn has_room(&self, len: usize) -> bool {
-        self.used + self.skipped(len) + len <= self.capacity
+        self.admits(len) && self.used + self.skipped(len) + len <= self.capacity
     }
 
     /// Appends a record; says where it is, or nothing if there is no room.
     pub fn append(&mut self, octets: &[u8]) -> Option<usize> {
         let len = octets.len();
-        if !self.admits(len) || !self.has_room(len) {
+        if !self.has_room(len) {
             return None;
         }
-        let skipped = self.skipped(len);
-        if skipped > 0 {
-            self.extend();
-            let gap = self.at_mut(self.front);
-            record::set_len(gap, skipped);
-            record::bury(gap);
-            self.advance_front(skipped);
+        while self.left(self.front) < len {
+            self.skip();
         }
         self.extend();
         let at = self.front;
@@ -87,7 +81,7 @@ impl Log {
 
     /// Octets it has allocated.
     pub fn allocated(&self) -> usize {
-        self.segments.len() * self.segment_len
+        (self.segments.len() * SEGMENT_LEN).min(self.capacity)
     }
 
     /// Its records from the oldest on.
@@ -106,15 +100,37 @@ impl Log {
             .map(|octets| Record::new(&octets[..record::len(octets)]))
     }
 
-    /// Octets left at the end of a segment in which a record of `len` does not fit.
+    /// Octets from `at` to the end of its segment.
+    fn left(&self, at: usize) -> usize {
+        self.capacity.min(at - at % SEGMENT_LEN + SEGMENT_LEN) - at
+    }
+
+    /// Octets from the front to where a record of `len`, which is admitted, fits: the rest of its segment, and the last
+    /// one as well if that is too short.
     fn skipped(&self, len: usize) -> usize {
-        let left = self.segment_len - self.front % self.segment_len;
-        if left < len { left } else { 0 }
+        let mut skipped = 0;
+        loop {
+            let left = self.left((self.front + skipped) % self.capacity);
+            if left >= len {
+                return skipped;
+            }
+            skipped += left;
+        }
+    }
+
+    /// Makes a gap of the rest of the front's segment.
+    fn skip(&mut self) {
+        self.extend();
+        let left = self.left(self.front);
+        let gap = self.at_mut(self.front);
+        record::set_len(gap, left);
+        record::bury(gap);
+        self.advance_front(left);
     }
 
     fn extend(&mut self) {
-        if self.front / self.segment_len == self.segments.len() {
-            self.segments.push(vec![0; self.segment_len].into());
+        if self.front / SEGMENT_LEN == self.segments.len() {
+            self.segments.push(vec![0; self.left(self.front)].into());
         }
     }
 
@@ -126,6 +142,10 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::engine::Now;
     use crate::engine::RouteId;
@@ -145,14 +165,14 @@ mod tests {
         record::write(&key, message, std::iter::empty(), &head)
     }
 
-    fn messages(log: &Log) -> std::collections::VecDeque<Vec<u8>> {
+    fn messages(log: &Log) -> VecDeque<Vec<u8>> {
         log.records().map(|record| record.message().to_vec()).collect()
     }
 
     #[test]
     fn records_leave_in_the_order_in_which_they_came() {
         let mut log = Log::new(1_000);
-        let mut expected = std::collections::VecDeque::new();
+        let mut expected = VecDeque::new();
         for number in 0..200u8 {
             let octets = record(&vec![number; 20 + usize::from(number)]);
             while !log.has_room(octets.len()) {
@@ -163,9 +183,34 @@ mod tests {
                 log.drop_oldest();
             }
             let at = log.append(&octets).expect("there is room");
-            assert_eq!(&log.at(at)[..octets.len()], &*octets);
+            assert_eq!(Record::new(log.at(at)).message(), Record::new(&octets).message());
             expected.push_back(vec![number; 20 + usize::from(number)]);
             assert_eq!(messages(&log), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_those_that_came_last(
+            octets_max in 70_000..3 * SEGMENT_LEN,
+            lens in prop::collection::vec(prop_oneof![0usize..700, 0usize..65_519], 0..100),
+        ) {
+            let mut log = Log::new(octets_max);
+            let mut expected = VecDeque::new();
+            for len in lens {
+                let octets = record(&vec![len as u8; len]);
+                while !log.has_room(octets.len()) {
+                    let oldest = log.oldest().expect("something is in the way");
+                    if record::is_live(log.at(oldest)) {
+                        expected.pop_front();
+                    }
+                    log.drop_oldest();
+                }
+                log.append(&octets).expect("there is room");
+                expected.push_back(vec![len as u8; len]);
+            }
+            prop_assert_eq!(messages(&log), expected);
+            prop_assert!(log.allocated() <= octets_max);
         }
     }
 
@@ -181,6 +226,27 @@ mod tests {
             log.append(&octets).expect("there is room");
             let expected = (1 + round / (SEGMENT_LEN / octets.len())).min(10) * SEGMENT_LEN;
             assert_eq!(log.allocated(), expected);
+        }
+    }
+
+    #[test]
+    fn the_last_segment_is_what_is_left() {
+        let (octets, larger) = (record(&[7; 700]), record(&[8; 20_000]));
+        let fit = SEGMENT_LEN / octets.len();
+        // The larger one fits neither what is left of the first segment nor the whole of the last.
+        for before in [fit, fit + 1] {
+            let mut log = Log::new(SEGMENT_LEN + 10 * octets.len() + 7);
+            for _ in 0..before {
+                log.append(&octets).expect("there is room");
+            }
+            while !log.has_room(larger.len()) {
+                log.drop_oldest();
+            }
+            assert_eq!(log.append(&larger), Some(0));
+            assert_eq!(log.allocated(), SEGMENT_LEN + 10 * octets.len());
+            let kept = messages(&log);
+            assert_eq!(kept.len(), before - larger.len().div_ceil(octets.len()) + 1);
+            assert_eq!(kept.back().map(Vec::len), Some(20_000));
         }
     }
 
