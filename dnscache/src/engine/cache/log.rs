@@ -49,7 +49,9 @@ impl Log {
         }
         self.extend();
         let at = self.front;
-        self.at_mut(at)[..len].copy_from_slice(octets);
+        let room = self.at_mut(at);
+        room[..len].copy_from_slice(octets);
+        record::set_len(room, len);
         self.advance_front(len);
         Some(at)
     }
@@ -94,10 +96,7 @@ impl Log {
                 at
             })
         });
-        steps
-            .map(|at| self.at(at))
-            .filter(|octets| record::is_live(octets))
-            .map(|octets| Record::new(&octets[..record::len(octets)]))
+        steps.map(|at| self.at(at)).filter(|octets| record::is_live(octets)).map(Record::new)
     }
 
     /// Octets from `at` to the end of its segment.

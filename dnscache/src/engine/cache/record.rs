@@ -92,7 +92,6 @@ pub fn write(
     octets[field::IS_LIVE] = 1;
     octets[field::KIND] = kind | authentic;
     octets[field::RCODE] = head.rcode;
-    set_len(&mut octets, len);
     put(&mut octets, field::STORED, head.stored.millis().to_ne_bytes());
     put(&mut octets, field::LIFETIME, head.lifetime_millis.to_ne_bytes());
     put(&mut octets, field::KEY_LEN, (key.len() as u16).to_ne_bytes());
@@ -116,9 +115,10 @@ impl<'a> Record<'a> {
         Self(octets)
     }
 
-    /// All its octets.
+    /// All its octets, without further room behind it.
     pub fn octets(self) -> &'a [u8] {
-        &self.0[..len(self.0)]
+        let end = self.ttls_at() + self.ttls_len();
+        &self.0[..end.next_multiple_of(ALIGN)]
     }
 
     /// The octets of its key.
@@ -194,9 +194,7 @@ impl<'a> Record<'a> {
 
     /// Rewrites the TTLs of its message, copied to the front of `out`.
     pub fn rewrite_ttls(self, out: &mut [u8], age: Age) {
-        let start = HEAD_LEN + self.key_len() + self.message_len();
-        let len = 2 * usize::from(u16::from_ne_bytes(take(self.0, field::TTLS)));
-        let offsets = self.0[start..start + len].chunks_exact(2);
+        let offsets = self.0[self.ttls_at()..][..self.ttls_len()].chunks_exact(2);
         let offsets = offsets.map(|pair| usize::from(u16::from_ne_bytes([pair[0], pair[1]])));
         ttl::rewrite(out, offsets, age);
     }
@@ -231,9 +229,17 @@ impl<'a> Record<'a> {
     fn message_len(self) -> usize {
         usize::from(u16::from_ne_bytes(take(self.0, field::MESSAGE_LEN)))
     }
+
+    fn ttls_at(self) -> usize {
+        HEAD_LEN + self.key_len() + self.message_len()
+    }
+
+    fn ttls_len(self) -> usize {
+        2 * usize::from(u16::from_ne_bytes(take(self.0, field::TTLS)))
+    }
 }
 
-/// The length of the record or gap that begins `octets`.
+/// The length of the gap that begins `octets`, or of the room that the record there takes.
 pub fn len(octets: &[u8]) -> usize {
     u32::from_ne_bytes(take(octets, field::LEN)) as usize
 }

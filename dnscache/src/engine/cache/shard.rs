@@ -15,8 +15,6 @@ const ENTRANCE_SHARE: usize = 10;
 /// Records that one newcomer may send to the front of the main log; the next ones at its end leave
 /// even if they were used. Keeps the work of a single insertion below some ten microseconds.
 const ROUNDS_MAX: usize = 32;
-/// Octets by which a record may be larger than the one that takes its place.
-const SLACK_MAX: usize = 64;
 /// Octets of the shard for each remembered hash of an answer that left unused: some three times
 /// what an answer takes, so a third as many are remembered as are kept.
 const OCTETS_PER_GHOST: usize = 512;
@@ -185,15 +183,15 @@ impl Shard {
         logs + self.index.allocated() + 4 * self.ghosts.len()
     }
 
-    /// Writes over a record with one that is as long or a little shorter, so that renewing what is
-    /// known takes no further memory.
+    /// Writes over a record with one that is not longer, so that renewing what is known takes no
+    /// further memory. What it leaves free would be free no sooner as a gap: the log gets it back
+    /// when the record is moved or leaves.
     fn overwrite(&mut self, hash: u32, place: Place, octets: &[u8]) -> bool {
-        let room = self.record(place).octets().len();
-        if octets.len() > room || room - octets.len() > SLACK_MAX {
+        let target = self.octets_mut(place);
+        let (room, uses) = (record::len(target), record::uses(target));
+        if octets.len() > room {
             return false;
         }
-        let target = self.octets_mut(place);
-        let uses = record::uses(target);
         target[..octets.len()].copy_from_slice(octets);
         record::set_len(target, room);
         record::set_uses(target, uses);

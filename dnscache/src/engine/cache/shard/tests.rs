@@ -158,6 +158,33 @@ fn renewing_what_is_known_takes_no_memory() {
 }
 
 #[test]
+fn answers_of_changing_length_settle_in_the_room_of_their_longest() {
+    let mut shard = Shard::new(4 << 20, usize::MAX);
+    for turn in 0..50_000u32 {
+        let len = hash(2 * turn) as usize % 600;
+        keep(&mut shard, turn % 50, &vec![turn as u8; len]);
+        assert_eq!(ask(&mut shard, turn % 50), Some(vec![turn as u8; len]));
+    }
+    check(&shard);
+    assert_eq!(shard.entrance.allocated() + shard.main.allocated(), 256 * 1024);
+}
+
+#[test]
+fn room_that_an_answer_no_longer_needs_is_given_back_when_it_moves() {
+    let mut shard = Shard::new(100_000, usize::MAX);
+    keep(&mut shard, 1, &[1; 5_000]);
+    keep(&mut shard, 1, &[2; 50]);
+    for newcomer in 1_000..3_000 {
+        assert_eq!(ask(&mut shard, 1), Some(vec![2; 50]));
+        keep(&mut shard, newcomer, &[3; 60]);
+    }
+    check(&shard);
+    let place = shard.find(hash(1), key(1).as_bytes()).expect("it was asked for all the time");
+    assert!(place.is_main());
+    assert_eq!(record::len(shard.octets_mut(place)), octets(1, &[2; 50]).len());
+}
+
+#[test]
 fn evictions_are_counted_and_replacements_are_not() {
     let mut shard = Shard::new(1 << 20, 10);
     (0..25).for_each(|number| keep(&mut shard, number, &[1; 60]));
