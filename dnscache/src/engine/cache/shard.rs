@@ -12,9 +12,10 @@ use crate::engine::RouteId;
 
 /// What part of the octets new answers pass through.
 const ENTRANCE_SHARE: usize = 10;
-/// Records that one newcomer may send to the front of the main log; the next ones at its end leave
-/// even if they were used. Keeps the work of a single insertion below some ten microseconds.
-const ROUNDS_MAX: usize = 32;
+/// Octets of records that one newcomer may send to the front of the main log, some forty usual
+/// answers or one large one; the next ones at its end leave even if they were used. Keeps the work
+/// of a single insertion below some ten microseconds.
+const ROUNDS_OCTETS: usize = 8 * 1_024;
 /// Octets of the shard for each remembered hash of an answer that left unused: some three times
 /// what an answer takes, so a third as many are remembered as are kept.
 const OCTETS_PER_GHOST: usize = 512;
@@ -212,7 +213,7 @@ impl Shard {
     }
 
     fn make_room(&mut self, is_main: bool, len: usize) {
-        let mut rounds = ROUNDS_MAX;
+        let mut rounds = ROUNDS_OCTETS;
         while !self.log(is_main).has_room(len) {
             match is_main {
                 true => self.evict_main(&mut rounds),
@@ -224,7 +225,7 @@ impl Shard {
     /// Takes one entry out: of the entrance while it has its share of them.
     fn evict_any(&mut self) {
         let before = self.index.len();
-        let mut rounds = ROUNDS_MAX;
+        let mut rounds = ROUNDS_OCTETS;
         while self.index.len() == before {
             let is_entrance_full = self.entering > self.entries_max / ENTRANCE_SHARE;
             match is_entrance_full || self.entering == before {
@@ -260,8 +261,8 @@ impl Shard {
         }
     }
 
-    /// Lets the oldest of the main log go: to its front if it was used and `rounds` are left, away
-    /// otherwise.
+    /// Lets the oldest of the main log go: to its front if it was used and octets are left to do so
+    /// in `rounds`, away otherwise.
     fn evict_main(&mut self, rounds: &mut usize) {
         let Some(at) = self.main.oldest() else { return };
         let octets = self.main.at(at);
@@ -270,7 +271,7 @@ impl Shard {
         }
         let (uses, place) = (record::uses(octets), Place::new(true, at));
         if uses > 0 && *rounds > 0 {
-            *rounds -= 1;
+            *rounds = rounds.saturating_sub(record::len(octets));
             self.pick_up(place, uses - 1);
             self.main.drop_oldest();
             self.put_down(place);

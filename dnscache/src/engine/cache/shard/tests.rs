@@ -185,6 +185,29 @@ fn room_that_an_answer_no_longer_needs_is_given_back_when_it_moves() {
 }
 
 #[test]
+fn one_newcomer_moves_few_octets() {
+    let mut shard = Shard::new(1 << 20, usize::MAX);
+    let large = || 0..10u32;
+    large().for_each(|number| keep(&mut shard, number, &[1; 60_000]));
+    (0..3).for_each(|_| large().for_each(|number| drop(ask(&mut shard, number))));
+    let tired = |shard: &Shard| {
+        let uses = |record: Record<'_>| record::uses(record.octets());
+        large()
+            .filter_map(|number| shard.find(hash(number), key(number).as_bytes()))
+            .filter(|place| place.is_main() && uses(shard.record(*place)) < 3)
+            .count()
+    };
+    let mut before = tired(&shard);
+    for newcomer in 1_000..1_500 {
+        keep(&mut shard, newcomer, &[2; 1_000]);
+        ask(&mut shard, newcomer);
+        assert!(tired(&shard) <= before + 2, "{newcomer}: {before}, then {}", tired(&shard));
+        before = tired(&shard);
+    }
+    check(&shard);
+}
+
+#[test]
 fn evictions_are_counted_and_replacements_are_not() {
     let mut shard = Shard::new(1 << 20, 10);
     (0..25).for_each(|number| keep(&mut shard, number, &[1; 60]));
