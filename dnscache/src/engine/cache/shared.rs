@@ -159,7 +159,10 @@ impl Store {
         let mut shard = locked.lock();
         shard.keep(hash, record.octets());
         let is_wide = shard.len() * self.0.shards.len() >= WIDE_ENTRIES;
-        self.0.is_wide.store(is_wide, Ordering::Relaxed);
+        // Written only where it changes: every lookup reads the memory around it.
+        if is_wide != self.is_wide() {
+            self.0.is_wide.store(is_wide, Ordering::Relaxed);
+        }
     }
 
     /// Whether it holds more than the caches of a processor do.
