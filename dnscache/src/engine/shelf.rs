@@ -24,6 +24,9 @@ pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// answers usually take, so that the capacity is what bounds it.
 const CAPACITY_ENTRY_BYTES: u64 = 1_024;
 
+/// Octets that a capacity gets at least, if it asks for as many, however much others ask for.
+const SHARE_MIN: u64 = 64 * 1024;
+
 /// Routes of earlier configurations that are remembered, so that going back to one finds its
 /// answers; when there are more, only those in use stay.
 const ROUTES_REMEMBERED: usize = 1_024;
@@ -185,7 +188,8 @@ impl Shelf {
         self.shared = Some(shared.clone());
         let scale = |entries: u64| {
             let bytes = u128::from(entries.saturating_mul(CAPACITY_ENTRY_BYTES));
-            (bytes * u128::from(granted) / u128::from(wanted.max(1))) as u64
+            let share = (bytes * u128::from(granted) / u128::from(wanted.max(1))) as u64;
+            share.max(SHARE_MIN.min(bytes as u64))
         };
         let mut earlier = std::mem::take(&mut self.stores);
         let mut store_of = |block: &config::Block, kind: &str, part: &config::CachePart| {
@@ -240,4 +244,22 @@ fn probe_name(block: &config::Block, surroundings: &Surroundings, index: usize) 
     ))
     .or_else(|_| Name::from_text(&labels))
     .expect("two short labels are a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::environment::System;
+    use crate::config::{Origin, check::check, corefile};
+
+    #[test]
+    fn a_small_capacity_keeps_room_beside_a_huge_one() {
+        let text = ".:53 {\n cache {\n success 1024\n denial 100000000\n size 1MiB\n }\n}\n";
+        let blocks = corefile::parse("Corefile", text, &System).expect("well-formed");
+        let config = check(&blocks, Origin::BuiltIn, 53, &System).expect("makes sense");
+        let mut shelf = Shelf::default();
+        shelf.assemble(&config, &Surroundings { host: String::new(), random: 7 });
+        let limits: Vec<_> = shelf.stores().iter().map(|shelved| shelved.limit.bytes_max).collect();
+        assert!(limits.iter().all(|bytes| *bytes >= SHARE_MIN), "{limits:?}");
+    }
 }

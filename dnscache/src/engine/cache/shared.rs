@@ -30,8 +30,8 @@ const WIDE_ENTRIES: usize = 8_192;
 const LINE_LEN: usize = 64;
 /// Lines of a record that are fetched: an address and its name fill three.
 const RECORD_LINES: usize = 3;
-/// Shards at most; beyond, they grow. Their locks are then taken by one of a few hundred threads.
-const SHARDS_MAX: u64 = 256;
+/// Shards at most; beyond 16 GiB they grow.
+const SHARDS_MAX: u64 = 4_096;
 
 /// A bounded store of answers. Cloning shares it.
 #[derive(Clone)]
