@@ -5,7 +5,7 @@
 //! ([`port`](super::port)). Entropy against off-path forgery (RFC 5452):
 //!
 //! - *A forged reply must name port, ID and question.* The port is drawn evenly from 1024 to
-//!   65535 less six (64,506: 15.98 bits), the ID evenly from 65,536 less those in flight on the
+//!   65535 less seven (64,505: 15.98 bits), the ID evenly from 65,536 less those in flight on the
 //!   same port, at most 31 (15.999 bits), both by the operating system's seeded generator of
 //!   `rand`. To somebody who knows nothing that is 31.97 bits per datagram, as with a socket for
 //!   each question.

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::Trouble;
@@ -60,6 +61,8 @@ pub struct Port {
     opened: Instant,
     ear: Arc<Ear>,
     questions: Mutex<Questions>,
+    /// Told when the port failed: a sender may have taken the socket's only sign of it.
+    failed: Notify,
 }
 
 #[derive(Default)]
@@ -101,13 +104,13 @@ impl Port {
     /// runtime.
     pub fn open(server: SocketAddr, ear: &Arc<Ear>) -> io::Result<Arc<Self>> {
         let socket = bind(server)?;
-        socket.set_nonblocking(true)?;
-        socket.connect(server)?;
+        connect(&socket, server)?;
         let port = Arc::new(Self {
             socket: watch(socket)?,
             opened: Instant::now(),
             ear: Arc::clone(ear),
             questions: Mutex::default(),
+            failed: Notify::new(),
         });
         tokio::spawn(Arc::clone(&port).listen());
         Ok(port)
@@ -157,11 +160,12 @@ impl Port {
                         return self.fail(Trouble::Unreachable);
                     };
                     match self.read() {
-                        Ok(true) => {}
+                        Ok(true) => yield_now().await,
                         Ok(false) => ready.clear_ready(),
                         Err(error) => self.fail(Trouble::from(&error)),
                     }
                 }
+                () = self.failed.notified() => {}
                 () = &mut alarm => {
                     let next = self.look_after(Instant::now());
                     alarm.as_mut().reset(next);
@@ -229,6 +233,7 @@ impl Port {
             questions.is_closed = true;
             std::mem::take(&mut questions.open)
         };
+        self.failed.notify_one();
         for expect in open.into_iter().filter_map(|question| question.expect) {
             end(expect, Err(trouble));
         }
@@ -336,12 +341,28 @@ impl Expect for oneshot::Sender<Result<Vec<u8>, Trouble>> {
     }
 }
 
+/// Has a socket hear `server` alone, without waiting. What strangers have sent to it by then is
+/// dropped.
+pub(super) fn connect(socket: &UdpSocket, server: SocketAddr) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.connect(server)?;
+    while socket.recv(&mut [0]).is_ok() {}
+    Ok(())
+}
+
+/// Whether a question to `server` may leave from `port`. Its own port would be a socket connected
+/// to itself if `server` is an address of this machine and nobody listens there, and would keep
+/// a server that is restarted from its port.
+pub(super) fn may_leave_from(port: u16, server: SocketAddr) -> bool {
+    port >= PORT_MIN && port != server.port() && !AVOIDED_PORTS.contains(&port)
+}
+
 /// A socket on a port drawn evenly from all that may be used.
 fn bind(server: SocketAddr) -> io::Result<UdpSocket> {
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..PORT_TRIES {
         let port = rand::random_range(PORT_MIN..=u16::MAX);
-        if AVOIDED_PORTS.contains(&port) {
+        if !may_leave_from(port, server) {
             continue;
         }
         let local: SocketAddr = match server {

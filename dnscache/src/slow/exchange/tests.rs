@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::port::{Ear, Expect, Port};
+use super::port::{Ear, Expect, Port, connect, may_leave_from};
 use super::{Datagrams, Query, Trouble};
 use crate::engine::RouteId;
 use crate::engine::cache::key::{Flags, Key};
@@ -144,4 +144,96 @@ async fn who_panics_costs_the_port_nothing() {
         assert!(port.transmit(id, outgoing).is_ok());
     }
     assert!(receiver.await.expect("told").is_ok());
+}
+
+/// Asks from `port`; the reply, or why there is none, comes to the receiver.
+fn ask_from(port: &Port) -> oneshot::Receiver<Result<Vec<u8>, Trouble>> {
+    let (sender, receiver) = oneshot::channel();
+    let query = query();
+    let outgoing = query.outgoing();
+    let id = port.admit((query, Box::new(sender))).unwrap_or_else(|_| panic!("room"));
+    assert!(port.transmit(id, outgoing).is_ok());
+    receiver
+}
+
+/// A server that learns the port asking it, and says nothing.
+struct Mute(std::net::UdpSocket);
+
+impl Mute {
+    fn new() -> Self {
+        Self(std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket"))
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("an address")
+    }
+
+    /// Takes a query in: where it came from, and the reply it deserves.
+    fn hear(&self) -> (SocketAddr, Vec<u8>) {
+        let mut query = [0; 512];
+        let (len, source) = self.0.recv_from(&mut query).expect("a query");
+        query[2] |= 0x80;
+        (source, query[..len].to_vec())
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_forgeries_leaves_other_tasks_their_turns() {
+    let mute = Mute::new();
+    let pool = pool(mute.address());
+    let port = Port::open(mute.address(), &pool.ear).expect("a port");
+    let answer = ask_from(&port);
+    let (source, reply) = mute.hear();
+    for _ in 0..150 {
+        mute.0.send_to(b"forgery", source).expect("a forgery");
+    }
+    mute.0.send_to(&reply, source).expect("a reply");
+    while pool.dropped() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(pool.dropped() < 150, "all read in one turn");
+    assert!(answer.await.expect("told").is_ok());
+}
+
+#[tokio::test]
+async fn a_port_that_was_refused_closes_at_once() {
+    let closed = Mute::new();
+    let server = closed.address();
+    let port = Port::open(server, &pool(server).ear).expect("a port");
+    // The port's task has begun to wait.
+    sleep(Duration::from_millis(10)).await;
+    drop(closed);
+    let first = ask_from(&port);
+    let (sender, _second) = oneshot::channel();
+    let query = query();
+    let outgoing = query.outgoing();
+    let id = port.admit((query, Box::new(sender))).unwrap_or_else(|_| panic!("room"));
+    let told = port.transmit(id, outgoing).map_err(|(trouble, _)| trouble);
+    assert_eq!(told, Err(Trouble::Unreachable), "the error of the first question's datagram");
+    assert_eq!(first.await.expect("told"), Err(Trouble::Unreachable));
+    let open = Arc::downgrade(&port);
+    drop(port);
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(open.strong_count(), 0);
+}
+
+#[test]
+fn what_strangers_sent_before_the_port_was_connected_is_not_read() {
+    let (mute, stranger) = (Mute::new(), Mute::new());
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let ours = socket.local_addr().expect("an address");
+    for _ in 0..3 {
+        stranger.0.send_to(b"forgery", ours).expect("a forgery");
+    }
+    connect(&socket, mute.address()).expect("connected");
+    let read = socket.recv(&mut [0; 16]).expect_err("nothing to read");
+    assert_eq!(read.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn no_question_leaves_from_the_port_it_goes_to_or_from_one_of_a_service() {
+    let server = "127.0.0.1:5300".parse().expect("an address");
+    for (port, may) in [(1023, false), (1024, true), (5300, false), (8472, false), (65535, true)] {
+        assert_eq!(may_leave_from(port, server), may, "{port}");
+    }
 }
