@@ -59,7 +59,8 @@ pub async fn dial(
 }
 
 impl Connection {
-    fn over<S>(stream: S, counts: Arc<PeerCounts>) -> (Self, Drive)
+    /// A connection over an open stream.
+    pub(super) fn over<S>(stream: S, counts: Arc<PeerCounts>) -> (Self, Drive)
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -70,7 +71,7 @@ impl Connection {
             has_replied: false,
             is_over: false,
         });
-        let line = Arc::new(Line { counts, state, work: Notify::new() });
+        let line = Arc::new(Line { counts, state, work: Notify::new(), unused: Notify::new() });
         (Self(Arc::clone(&line)), Box::pin(drive(stream, line)))
     }
 
@@ -95,8 +96,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.state().is_over = true;
-        self.0.work.notify_one();
+        self.0.unused.notify_one();
     }
 }
 
@@ -134,8 +134,11 @@ async fn within<S>(
 struct Line {
     counts: Arc<PeerCounts>,
     state: Mutex<State>,
-    /// Told when there is something to write, or nothing more to do.
+    /// Told when there is something to write.
     work: Notify,
+    /// Told when nobody uses the connection any more. Not the same as `work`: a writer that waits
+    /// for a peer which does not read would never hear it.
+    unused: Notify,
 }
 
 struct State {
@@ -171,19 +174,11 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be written; `None` when the connection is over.
-    fn take_outgoing(&self) -> Option<BytesMut> {
-        let mut state = self.state();
-        (!state.is_over).then(|| state.outgoing.split())
-    }
-
-    /// Writes questions until the connection is dropped.
+    /// Writes questions for as long as it is polled.
     async fn write(&self, mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
         loop {
             self.work.notified().await;
-            let Some(mut outgoing) = self.take_outgoing() else {
-                return Ok(());
-            };
+            let mut outgoing = self.state().outgoing.split();
             if outgoing.has_remaining() {
                 stream.write_all_buf(&mut outgoing).await?;
                 stream.flush().await?;
@@ -291,5 +286,6 @@ async fn drive<S: AsyncRead + AsyncWrite>(stream: S, line: Arc<Line>) {
     let _ = tokio::select! {
         read = ending.0.read(reader) => read,
         written = ending.0.write(writer) => written,
+        () = ending.0.unused.notified() => Ok(()),
     };
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::port::{Ear, Expect, Port, connect, may_leave_from};
-use super::{Datagrams, Query, Trouble};
+use super::{Connection, Datagrams, Query, Trouble};
 use crate::engine::RouteId;
 use crate::engine::cache::key::{Flags, Key};
 use crate::slow::upstream::UpstreamCounts;
@@ -236,4 +236,15 @@ fn no_question_leaves_from_the_port_it_goes_to_or_from_one_of_a_service() {
     for (port, may) in [(1023, false), (1024, true), (5300, false), (8472, false), (65535, true)] {
         assert_eq!(may_leave_from(port, server), may, "{port}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_nobody_uses_closes_even_if_its_peer_never_reads() {
+    let (stream, _unread) = tokio::io::duplex(16);
+    let counts = UpstreamCounts::default().peer("127.0.0.1:53".parse().expect("an address"));
+    let (connection, drive) = Connection::over(stream, counts);
+    let driving = tokio::spawn(drive);
+    assert!(timeout(Duration::from_millis(20), connection.ask(&query())).await.is_err());
+    drop(connection);
+    assert!(timeout(Duration::from_secs(1), driving).await.is_ok(), "the connection stays open");
 }
