@@ -5,10 +5,11 @@
 //! ([`port`](super::port)). Entropy against off-path forgery (RFC 5452):
 //!
 //! - *A forged reply must name port, ID and question.* The port is drawn evenly from 1024 to
-//!   65535 less seven (64,505: 15.98 bits), the ID evenly from 65,536 less those in flight on the
-//!   same port, at most 31 (15.999 bits), both by the operating system's seeded generator of
-//!   `rand`. To somebody who knows nothing that is 31.97 bits per datagram, as with a socket for
-//!   each question.
+//!   65535 less seven (64,505: 15.98 bits) and less those an operator keeps for services
+//!   ([`reserved`](super::reserved); a cluster's node ports would leave 15.91 bits). The ID is
+//!   drawn evenly from 65,536 less those in flight on the same port, at most 31 (15.999 bits).
+//!   Both come from `rand`'s generator, seeded by the operating system. To somebody who knows
+//!   nothing that is 31.97 bits per datagram, as with a socket for each question.
 //! - *What reuse gives away.* Who can find out an open port (the side channel of SAD DNS tests
 //!   about a thousand ports a second) has 16 bits left to guess for questions that leave
 //!   from it: one question in eight, until the port has carried 32 or is 250 ms old. A connected

@@ -1,13 +1,15 @@
 //! One question to one upstream: what is sent, how it travels, and what is taken for the reply.
 //!
 //! `query` has the octets of a question and tells a reply from a forgery, whatever carries it;
-//! `datagrams` spreads questions over UDP sockets on random ports, `port` is one such socket;
+//! `datagrams` spreads questions over UDP sockets on random ports, `port` is one such socket,
+//! `reserved` knows ports to stay away from;
 //! `stream` is a TCP or TLS connection, `tls` whom to trust there. Replies are the octets that
 //! were received.
 
 mod datagrams;
 mod port;
 mod query;
+mod reserved;
 mod stream;
 mod tls;
 

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Trouble;
 use super::query::{FLAG_TRUNCATED, Misfit, Outgoing, Query, is_unread};
+use super::reserved::is_reserved;
 use crate::clock;
 use crate::engine::wire::header::HEADER_LEN;
 use crate::slow::upstream::SILENCE;
@@ -360,9 +361,10 @@ pub(super) fn may_leave_from(port: u16, server: SocketAddr) -> bool {
 /// A socket on a port drawn evenly from all that may be used.
 fn bind(server: SocketAddr) -> io::Result<UdpSocket> {
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for _ in 0..PORT_TRIES {
+    for tried in 0..PORT_TRIES {
         let port = rand::random_range(PORT_MIN..=u16::MAX);
-        if !may_leave_from(port, server) {
+        // If nearly all are reserved, one of them is better than none.
+        if !may_leave_from(port, server) || (tried < PORT_TRIES / 2 && is_reserved(port)) {
             continue;
         }
         let local: SocketAddr = match server {
