@@ -165,6 +165,24 @@ fn answer_every_way(engine: &Engine, query: &Query<'_>, ask: &Ask) -> Result<(),
     Ok(())
 }
 
+#[test]
+fn only_a_bound_the_operator_set_is_refused() {
+    let engine = engine_of(COREFILE).expect("a Corefile");
+    let packet = query(0x4321, "www.example.org", "A").write();
+    let (mut out, scratch) = (vec![0; 1232], &mut Scratch::default());
+    let Verdict::Ask(ask) = engine.answer(&query_of(&packet, false), START, scratch, &mut out)
+    else {
+        panic!("nothing is known yet")
+    };
+    let rcode = |outcome| match outcome {
+        Outcome::Failed { rcode, .. } => rcode,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(rcode(engine.learn_failure(&ask, Failure::Overloaded, START)), 5);
+    assert_eq!(rcode(engine.learn_failure(&ask, Failure::Exhausted, START)), 2);
+    assert_eq!(rcode(engine.turn_away(&ask, START)), 2);
+}
+
 fn settle_answer(message: &[u8]) -> Result<(), TestCaseError> {
     let engine = engine_of(COREFILE).expect("a Corefile");
     let packet = query(0x4321, "www.example.org", "A").write();

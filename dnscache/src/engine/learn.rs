@@ -66,6 +66,7 @@ impl Engine {
             Failure::Silent => (rcode::SERVFAIL, Some(extended_error::NO_REACHABLE_AUTHORITY)),
             Failure::Broken => (rcode::SERVFAIL, Some(extended_error::INVALID_DATA)),
             Failure::Overloaded => (rcode::REFUSED, Some(extended_error::NOT_READY)),
+            Failure::Exhausted => (rcode::SERVFAIL, Some(extended_error::NOT_READY)),
             Failure::Answered(rcode) if rcode <= 0xf => (rcode, None),
             Failure::Answered(_) => (rcode::SERVFAIL, None),
         };
@@ -76,13 +77,7 @@ impl Engine {
     /// What the clients of a question get that is not asked because a bound of ours is reached: what
     /// is known, fresh or expired, SERVFAIL otherwise.
     pub fn turn_away(&self, ask: &Ask, now: Now) -> Outcome {
-        match self.learn_failure(ask, Failure::Overloaded, now) {
-            Outcome::Failed { .. } => Outcome::Failed {
-                rcode: rcode::SERVFAIL,
-                extended_error: Some(extended_error::NOT_READY),
-            },
-            known => known,
-        }
+        self.learn_failure(ask, Failure::Exhausted, now)
     }
 
     /// A fresh answer that became known after `ask` was made; for a renewal, one that is newer than
@@ -135,7 +130,7 @@ fn remember_failure(block: &Block, ask: &Ask, failure: Failure, rcode: u8, now: 
         Failure::Answered(_) | Failure::Silent | Failure::Broken => {
             configured_millis.min(SILENCE_MILLIS)
         }
-        Failure::Overloaded => 0,
+        Failure::Overloaded | Failure::Exhausted => 0,
     };
     if lifetime_millis == 0 {
         return;

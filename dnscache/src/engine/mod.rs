@@ -154,8 +154,11 @@ pub enum Failure {
     Answered(u8),
     /// Only answers that broke the rules.
     Broken,
-    /// Not asked: `max_concurrent` or a bound of ours was reached.
+    /// Not asked: `max_concurrent` was reached, for which CoreDNS says REFUSED.
     Overloaded,
+    /// Not asked: a bound of ours was reached, or this machine had no port, descriptor or memory
+    /// left.
+    Exhausted,
 }
 
 /// What happened to a packet, for counting and for the query log.

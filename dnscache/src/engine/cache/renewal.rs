@@ -36,7 +36,9 @@ impl Renewal {
     pub fn failed(&mut self, failure: Failure, asked: Now, now: Now) {
         let pause_millis = match failure {
             Failure::Silent => SILENT_RETRY_MILLIS,
-            Failure::Answered(_) | Failure::Broken | Failure::Overloaded => ANSWERED_RETRY_MILLIS,
+            Failure::Answered(_) | Failure::Broken | Failure::Overloaded | Failure::Exhausted => {
+                ANSWERED_RETRY_MILLIS
+            }
         };
         self.pause(asked, now.plus_millis(pause_millis));
         self.under_way_until = 0;

@@ -379,7 +379,7 @@ impl<'a> Walk<'a> {
             Some(code) => Failure::Answered(if code > 15 { rcode::SERVFAIL } else { code }),
             None if self.broken => Failure::Broken,
             None if self.heard_nothing || waiting => Failure::Silent,
-            None => Failure::Overloaded,
+            None => Failure::Exhausted,
         })
     }
 }
