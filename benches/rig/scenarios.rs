@@ -1,6 +1,7 @@
 //! The scenarios, and the order in which everything is run: scenario by scenario, in each round
 //! by round, in each server by server, beginning with another one each round.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -183,7 +184,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         run.rows.extend(rows.with_context(|| format!("scenario {}", scenario.name()))?);
     }
     eprintln!("all in {} s", began.elapsed().as_secs());
-    println!("{}", run.table());
+    // Whoever closed the pipe has seen enough; the results are saved all the same.
+    let _ = writeln!(std::io::stdout(), "{}", run.table());
     save(options, &run)?;
     Ok(verdict(&run.rows))
 }
@@ -201,6 +203,10 @@ fn command() -> String {
 /// The servers' core and those of load and upstream; with one core they share it.
 fn split_cores(options: &Options) -> anyhow::Result<(usize, Vec<usize>)> {
     let all = cores::available()?;
+    let chosen = options.server_core.iter().chain(&options.load_cores);
+    if let Some(core) = chosen.copied().find(|core| !all.contains(core)) {
+        anyhow::bail!("core {core}: this process may use cores {all:?}");
+    }
     let server = options.server_core.or(all.first().copied()).context("no core")?;
     let others: Vec<usize> = all.into_iter().filter(|core| *core != server).collect();
     let load = match (options.load_cores.as_slice(), others.as_slice()) {
