@@ -119,6 +119,8 @@ impl Connections {
     async fn seat(self: &Arc<Self>) -> Result<Seat, Trouble> {
         let mut dialed = false;
         loop {
+            // Before the look at the pool, so that nothing said after it is missed.
+            let room = self.room.notified();
             let way = {
                 let mut pool = self.pool();
                 // A handshake clears itself away; one whose task failed is cleared away here.
@@ -139,7 +141,7 @@ impl Connections {
                     dialed = true;
                     dialing.await?;
                 }
-                None => self.room.notified().await,
+                None => room.await,
             }
         }
     }
@@ -201,7 +203,8 @@ impl Connections {
     /// Takes a connection out of use for new questions.
     fn retire(&self, seats: &Arc<Seats>) {
         self.pool().open.retain(|open| !Arc::ptr_eq(open, seats));
-        self.room.notify_one();
+        // All of them: there is room for a connection, and with it for many questions.
+        self.room.notify_waiters();
     }
 
     /// Takes a connection out of use if it was idle for long enough; otherwise says when to look
