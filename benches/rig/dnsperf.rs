@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-use super::servers::{Server, pinned, which};
+use super::servers::{Server, which};
 
 /// What dnsperf says about one run, and what the server used for it.
 #[derive(Debug, Clone)]
@@ -32,7 +32,6 @@ pub fn measure(
     server: &Server,
     questions: &[(String, &'static str)],
     seconds: u64,
-    core: Option<usize>,
 ) -> anyhow::Result<DnsperfFigures> {
     let program =
         which("dnsperf").context("no `dnsperf` on PATH (Debian package dnsperf brings it)")?;
@@ -47,7 +46,7 @@ pub fn measure(
     command.args(["-c", CLIENTS, "-T", "1", "-q", OUTSTANDING, "-b", SOCKET_BUFFER_KIB]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let cpu_before = server.cpu();
-    let child = pinned(core, || command.spawn())?.context("dnsperf")?;
+    let child = command.spawn().context("dnsperf")?;
     let output = child.wait_with_output().context("dnsperf")?;
     let cpu = server.cpu().saturating_sub(cpu_before);
     let text = String::from_utf8_lossy(&output.stdout);

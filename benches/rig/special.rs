@@ -99,7 +99,7 @@ pub const SECOND_OPINION: &str = "dnsperf_cpu_us";
 /// The CPU per hit as dnsperf finds it, if that is here: a second generator must agree.
 pub fn second_opinion(server: &Server) -> Option<(&'static str, f64)> {
     let names = (0..NAMES).map(|number| (format!("n{number:08}.{ZONE}"), "A"));
-    match dnsperf::measure(server, &names.collect::<Vec<_>>(), 1, None) {
+    match dnsperf::measure(server, &names.collect::<Vec<_>>(), 1) {
         Ok(figures) => {
             let dnsperf::DnsperfFigures { sent, completed, lost, .. } = figures;
             let (rate, latency, rcodes) =

@@ -15,6 +15,7 @@ use nix::sys::socket::{MsgFlags, SockaddrIn};
 use super::batch::{Incoming, Outgoing};
 use super::child;
 use super::names::TYPE_AAAA;
+use super::servers::free_port;
 use super::zone;
 
 /// The upstream, ended and reaped with this value.
@@ -26,7 +27,8 @@ pub struct Upstream {
 impl Upstream {
     /// Starts it on a free port, on the cores of this thread, and waits for its first answer.
     pub fn start() -> anyhow::Result<Self> {
-        let address = free_address()?;
+        let ip = Ipv4Addr::LOCALHOST;
+        let address = SocketAddr::from((ip, free_port(ip.into())?));
         let program = std::env::current_exe().context("cannot name this program")?;
         let mut command = Command::new(program);
         command.args(["upstream", "--address", &address.to_string()]);
@@ -68,18 +70,6 @@ impl Drop for Upstream {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A loopback port free for UDP and TCP at this moment.
-pub fn free_address() -> anyhow::Result<SocketAddr> {
-    for _ in 0..100 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
-        if UdpSocket::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    anyhow::bail!("no loopback port is free for both UDP and TCP")
 }
 
 /// Runs the upstream until it is killed: `upstream --address A`.

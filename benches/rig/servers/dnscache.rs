@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::process::free_port;
-use super::{Found, Launch, Place, version};
+use super::{Found, Launch, Place, free_port, version};
+
+/// Keeps a program with node-cache's flags off the machine's interfaces and packet rules.
+pub(super) const HANDS_OFF: [&str; 3] =
+    ["-setupinterface=false", "-setupiptables=false", "-skipteardown=true"];
 
 pub(super) fn find() -> Found {
     let path = PathBuf::from(env!("CARGO_BIN_EXE_dnscache"));
@@ -22,7 +25,7 @@ pub(super) fn configure(
     let ip = place.address.ip();
     command.arg("-conf").arg(file);
     command.arg("-workers").arg(launch.workers.to_string());
-    command.args(["-setupinterface=false", "-setupiptables=false", "-skipteardown=true"]);
+    command.args(HANDS_OFF);
     command.arg(format!("-metrics-listen-address={ip}:{}", free_port(ip)?));
     Ok(())
 }

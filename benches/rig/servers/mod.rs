@@ -19,7 +19,7 @@ mod node_cache;
 mod process;
 mod unbound;
 
-pub use process::{Server, pinned};
+pub use process::{Server, free_port};
 
 /// A server that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

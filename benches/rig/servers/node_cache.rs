@@ -8,12 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::process::free_port;
-use super::{Found, Launch, Place, version};
-
-/// Keeps node-cache's hands off the machine's interfaces and packet rules.
-const HANDS_OFF: [&str; 3] =
-    ["-setupinterface=false", "-setupiptables=false", "-skipteardown=true"];
+use super::dnscache::HANDS_OFF;
+use super::{Found, Launch, Place, free_port, version};
 
 pub(super) fn find() -> Found {
     let path = std::env::var_os("NODE_CACHE")

@@ -7,13 +7,13 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use tempfile::TempDir;
 
 use super::{Kind, Launch, Place, Program, command};
+use crate::rig::cores;
 
 /// A server that runs; dropping it ends it and removes its folder.
 pub struct Server {
@@ -53,8 +53,11 @@ impl Server {
         let log = File::create(log_path(folder.path())).context("a log file")?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.current_dir(folder.path());
-        let child = pinned(launch.core, || command.spawn())?
-            .with_context(|| format!("{name}: {}", program.path.display()))?;
+        let spawned = match launch.core {
+            Some(core) => cores::pinned(&[core], || command.spawn())?,
+            None => command.spawn(),
+        };
+        let child = spawned.with_context(|| format!("{name}: {}", program.path.display()))?;
         let pid = child.id();
         let mut server = Server { kind: program.kind, address, pid, child, folder };
         server.wait_until_it_answers()?;
@@ -137,22 +140,8 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 /// How much of a log an error shows, in octets.
 const LOG_SHOWN_LEN: usize = 4096;
 
-/// Runs `work` on this core; what it starts stays there. The caller's own cores are as before
-/// afterwards.
-pub fn pinned<T>(core: Option<usize>, work: impl FnOnce() -> T) -> anyhow::Result<T> {
-    let Some(core) = core else { return Ok(work()) };
-    let myself = Pid::from_raw(0);
-    let before = sched_getaffinity(myself).context("the cores of this thread")?;
-    let mut only = CpuSet::new();
-    only.set(core).with_context(|| format!("core {core}"))?;
-    sched_setaffinity(myself, &only).with_context(|| format!("core {core}"))?;
-    let outcome = work();
-    sched_setaffinity(myself, &before).context("the cores of this thread")?;
-    Ok(outcome)
-}
-
 /// A port that is free over UDP and TCP.
-pub(super) fn free_port(ip: IpAddr) -> anyhow::Result<u16> {
+pub fn free_port(ip: IpAddr) -> anyhow::Result<u16> {
     for _ in 0..100 {
         let udp = UdpSocket::bind((ip, 0)).context("a free port")?;
         let port = udp.local_addr()?.port();
