@@ -1,8 +1,8 @@
 //! The query sent for a key, and whether a reply belongs to it.
 
 use crate::engine::cache::key::Key;
-use crate::engine::wire::edns::PLAIN_UDP_MAX;
-use crate::engine::wire::header::{HEADER_LEN, Header, flag, rcode, rtype};
+use crate::engine::wire::edns::{self, OPT_LEN, PLAIN_UDP_MAX};
+use crate::engine::wire::header::{HEADER_LEN, Header, flag, rcode};
 use crate::engine::wire::name::NAME_MAX;
 
 /// What is sent upstream for one key. It is built from the key alone, so nothing a client put
@@ -58,11 +58,8 @@ impl Query {
         octets.extend_from_slice(&key.qclass().to_be_bytes());
         let head_len = octets.len();
         if let Some(payload) = payload {
-            let flags = if key.dnssec_ok() { FLAG_DO } else { 0 };
-            octets.push(0);
-            octets.extend_from_slice(&rtype::OPT.to_be_bytes());
-            octets.extend_from_slice(&payload.to_be_bytes());
-            octets.extend_from_slice(&[0, 0, flags, 0, 0, 0]);
+            octets.resize(head_len + edns::written_len(None), 0);
+            edns::write(&mut octets[head_len..], payload, key.dnssec_ok(), 0, None);
         }
         Self {
             octets: octets.into(),
@@ -176,10 +173,6 @@ pub(super) const FLAG_RESPONSE: u8 = 0x80;
 pub(super) const FLAG_TRUNCATED: u8 = 0x02;
 /// RD in the third octet of a header.
 const FLAG_RECURSION: u8 = 0x01;
-/// DO in the third octet of an OPT's TTL.
-const FLAG_DO: u8 = 0x80;
-/// Octets of an OPT without options.
-const OPT_LEN: usize = 11;
 /// Octets of the longest query.
 const QUERY_MAX: usize = HEADER_LEN + NAME_MAX + 4 + OPT_LEN;
 const OPCODE_BITS: u8 = 0x78;
