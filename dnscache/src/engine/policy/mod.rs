@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod hosts;
+pub mod hot;
 pub mod local;
 pub mod loops;
 pub mod route;
