@@ -241,8 +241,11 @@ impl Desk<'_> {
         key: &mut KeyBuffer,
     ) -> Verdict {
         let header = &self.question.header;
-        let flags =
-            Flags { dnssec_ok: self.question.dnssec_ok(), checking_disabled: header.has(flag::CD) };
+        let flags = Flags {
+            dnssec_ok: self.question.dnssec_ok(),
+            checking_disabled: header.has(flag::CD),
+            synthesised: None,
+        };
         let key = key.complete(route.id, self.question.qtype, self.question.qclass, flags);
         let now = self.now;
         let ask = |stale, client_timer_millis, renewal| Ask {

@@ -287,7 +287,7 @@ mod tests {
         Limits { waiting_max: 6, waiting_per_client_max: 4, questions_max: 3, renewals_max: 1 };
 
     fn key(letter: u8) -> Key {
-        let flags = Flags { dnssec_ok: false, checking_disabled: false };
+        let flags = Flags::default();
         Key::new(RouteId(0), &[1, b'a' + letter, 0], 1, 1, flags)
     }
 

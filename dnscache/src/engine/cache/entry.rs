@@ -13,7 +13,28 @@ pub struct Entry(Box<[u8]>);
 
 impl Entry {
     /// An answer from upstream; its TTLs are settled.
-    pub fn answer(key: &Key, mut digest: Digest, lifetime_secs: u32, now: Now) -> Self {
+    pub fn answer(key: &Key, digest: Digest, lifetime_secs: u32, now: Now) -> Self {
+        Self::of(key, digest, u64::from(lifetime_secs) * 1_000, None, now)
+    }
+
+    /// An answer that was put together from others by `mark`.
+    pub fn synthesised(
+        key: &Key,
+        digest: Digest,
+        lifetime_millis: u64,
+        mark: u32,
+        now: Now,
+    ) -> Self {
+        Self::of(key, digest, lifetime_millis, Some(mark), now)
+    }
+
+    fn of(
+        key: &Key,
+        mut digest: Digest,
+        lifetime_millis: u64,
+        synthesised: Option<u32>,
+        now: Now,
+    ) -> Self {
         for (at, ttl_secs) in &digest.ttls {
             let at = usize::from(*at);
             digest.message[at..at + 4].copy_from_slice(&ttl_secs.to_be_bytes());
@@ -27,8 +48,9 @@ impl Entry {
             rcode: digest.rcode,
             is_authentic: digest.authentic,
             stored: now,
-            lifetime_millis: u64::from(lifetime_secs) * 1_000,
+            lifetime_millis,
             rotation: digest.rotation,
+            synthesised,
         };
         Self(record::write(key, &digest.message, digest.ttls.iter().map(|(at, _)| *at), &head))
     }
@@ -47,6 +69,7 @@ impl Entry {
             stored: now,
             lifetime_millis,
             rotation: None,
+            synthesised: None,
         };
         Self(record::write(key, &message, std::iter::empty(), &head))
     }

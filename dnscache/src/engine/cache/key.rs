@@ -14,6 +14,7 @@ pub const KEY_MAX: usize = PREFIX_LEN + NAME_MAX;
 
 const FLAG_DO: u8 = 1;
 const FLAG_CD: u8 = 2;
+const FLAG_SYNTHESISED: u8 = 4;
 
 /// A question's identity, owned and cheap to clone. Two questions with equal keys have the same
 /// answer; DO and CD are part of it because answers differ with them (RFC 4035 section 3.2), the
@@ -84,6 +85,11 @@ pub fn question(key: &[u8]) -> &[u8] {
     &key[QUESTION_AT..]
 }
 
+/// The name in a key.
+pub fn name(key: &[u8]) -> &[u8] {
+    &key[PREFIX_LEN..]
+}
+
 /// The flags of a query that change its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
@@ -91,7 +97,16 @@ pub struct Flags {
     pub dnssec_ok: bool,
     /// CD (RFC 4035 section 3.2.2).
     pub checking_disabled: bool,
+    /// Not the question itself, but what was put together from answers to others for it: it stands
+    /// beside what upstream says. The number is that of the address its clients asked, below
+    /// [`SYNTHESISED_MAX`]: other addresses may lead to other upstreams.
+    pub synthesised: Option<u8>,
 }
+
+/// Addresses for whose clients answers are put together.
+pub const SYNTHESISED_MAX: u8 = 32;
+/// Where the number of the address stands.
+const SYNTHESISED_AT: u32 = 3;
 
 /// Room for a key, so that a lookup allocates nothing. The name comes first, because
 /// it decides about the route.
@@ -132,8 +147,9 @@ impl KeyBuffer {
     /// Adds the rest of the question; returns the octets of the key.
     pub fn complete(&mut self, route: RouteId, qtype: u16, qclass: u16, flags: Flags) -> &[u8] {
         self.octets[..4].copy_from_slice(&route.0.to_be_bytes());
-        self.octets[4] =
-            (u8::from(flags.dnssec_ok) * FLAG_DO) | (u8::from(flags.checking_disabled) * FLAG_CD);
+        self.octets[4] = (u8::from(flags.dnssec_ok) * FLAG_DO)
+            | (u8::from(flags.checking_disabled) * FLAG_CD)
+            | flags.synthesised.map_or(0, |address| FLAG_SYNTHESISED | address << SYNTHESISED_AT);
         self.octets[5..7].copy_from_slice(&qtype.to_be_bytes());
         self.octets[7..9].copy_from_slice(&qclass.to_be_bytes());
         &self.octets[..self.len]
@@ -145,7 +161,13 @@ mod tests {
     use super::*;
 
     fn key(name: &[u8], qtype: u16, dnssec_ok: bool, checking_disabled: bool) -> Key {
-        Key::new(RouteId(7), name, qtype, 1, Flags { dnssec_ok, checking_disabled })
+        Key::new(
+            RouteId(7),
+            name,
+            qtype,
+            1,
+            Flags { dnssec_ok, checking_disabled, synthesised: None },
+        )
     }
 
     #[test]

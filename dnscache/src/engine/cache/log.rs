@@ -160,6 +160,7 @@ mod tests {
             stored: Now::default(),
             lifetime_millis: 1,
             rotation: None,
+            synthesised: None,
         };
         record::write(&key, message, std::iter::empty(), &head)
     }

@@ -6,6 +6,7 @@
 use super::key::Key;
 use super::renewal::Renewal;
 use crate::engine::wire::answer::Rotation;
+use crate::engine::wire::header::Header;
 use crate::engine::wire::ttl::{self, Age};
 use crate::engine::{Now, RouteId};
 
@@ -46,6 +47,11 @@ mod field {
 
 /// The bit beside the kind that says that upstream set AD.
 const AUTHENTIC: u8 = 0x80;
+/// The bit beside the kind that says that it was put together here; the mark of who did so stands
+/// where hits are counted, since such an answer is not renewed.
+const SYNTHESISED: u8 = 0x40;
+/// The bits of the kind itself.
+const KIND: u8 = 0x3f;
 /// Uses are counted up to this; more would only make a name stay longer after its time.
 const USES_MAX: u8 = 3;
 
@@ -64,6 +70,8 @@ pub struct Head {
     pub lifetime_millis: u64,
     /// Address records that may be rotated.
     pub rotation: Option<Rotation>,
+    /// If it was put together from other answers: the mark of whoever did so.
+    pub synthesised: Option<u32>,
 }
 
 /// Writes a record; `ttl_offsets` are where the TTLs stand in `message`, which is at most 65,535
@@ -90,7 +98,9 @@ pub fn write(
         Kind::Failure => 2,
     };
     octets[field::IS_LIVE] = 1;
-    octets[field::KIND] = kind | authentic;
+    let synthesised = if head.synthesised.is_some() { SYNTHESISED } else { 0 };
+    octets[field::KIND] = kind | authentic | synthesised;
+    put(&mut octets, field::HITS, head.synthesised.unwrap_or(0).to_ne_bytes());
     octets[field::RCODE] = head.rcode;
     put(&mut octets, field::STORED, head.stored.millis().to_ne_bytes());
     put(&mut octets, field::LIFETIME, head.lifetime_millis.to_ne_bytes());
@@ -136,6 +146,13 @@ impl<'a> Record<'a> {
         &self.0[HEAD_LEN + self.key_len()..][..self.message_len()]
     }
 
+    /// Whether its message has nothing in the answer section and something in the authority
+    /// section: an NXDOMAIN like that denies the name asked itself (RFC 6604 section 3).
+    pub fn has_authority_only(self) -> bool {
+        Header::read(self.message())
+            .is_some_and(|header| header.counts[1] == 0 && header.counts[2] > 0)
+    }
+
     /// Response code.
     pub fn rcode(self) -> u8 {
         self.0[field::RCODE]
@@ -143,7 +160,7 @@ impl<'a> Record<'a> {
 
     /// What kind of answer it is.
     pub fn kind(self) -> Kind {
-        match self.0[field::KIND] & !AUTHENTIC {
+        match self.0[field::KIND] & KIND {
             0 => Kind::Success,
             1 => Kind::Denial,
             _ => Kind::Failure,
@@ -153,6 +170,17 @@ impl<'a> Record<'a> {
     /// Whether upstream said it is authentic (AD).
     pub fn is_authentic(self) -> bool {
         self.0[field::KIND] & AUTHENTIC != 0
+    }
+
+    /// The mark of whoever put it together from other answers; `None` if upstream gave it.
+    pub fn synthesised(self) -> Option<u32> {
+        let is_synthesised = self.0[field::KIND] & SYNTHESISED != 0;
+        is_synthesised.then(|| u32::from_ne_bytes(take(self.0, field::HITS)))
+    }
+
+    /// How long it still lives, in milliseconds; 0 if it has expired.
+    pub fn left_millis(self, now: Now) -> u64 {
+        self.lifetime_millis().saturating_sub(now.since(self.stored()))
     }
 
     fn serial(self) -> u32 {
@@ -180,9 +208,15 @@ impl<'a> Record<'a> {
             && now.since(self.stored()) < self.lifetime_millis().saturating_add(window_millis)
     }
 
-    /// Whole seconds since it was learned, which its TTLs are counted down by.
+    /// Whole seconds since it was learned, which its TTLs are counted down by. What was put
+    /// together here ages a little faster: it must not outlive what it rests on.
     pub fn age(self, now: Now) -> Age {
-        Age::Seconds(u32::try_from(now.since(self.stored()) / 1_000).unwrap_or(u32::MAX))
+        let millis = now.since(self.stored());
+        let seconds = match self.synthesised() {
+            Some(_) => millis.div_ceil(1_000),
+            None => millis / 1_000,
+        };
+        Age::Seconds(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
     /// Whether it is in the last `percentage` of its life.
@@ -218,7 +252,8 @@ impl<'a> Record<'a> {
         Now::from_millis(u64::from_ne_bytes(take(self.0, field::STORED)))
     }
 
-    fn lifetime_millis(self) -> u64 {
+    /// How long it was to live, in milliseconds.
+    pub fn lifetime_millis(self) -> u64 {
         u64::from_ne_bytes(take(self.0, field::LIFETIME))
     }
 

@@ -29,6 +29,8 @@ pub mod extended_error {
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
     /// What upstream says breaks the rules.
     pub const INVALID_DATA: u16 = 24;
+    /// Put together from answers to other questions.
+    pub const SYNTHESIZED: u16 = 29;
 }
 
 /// What a client's OPT record says.

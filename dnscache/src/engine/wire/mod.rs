@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod bailiwick;
+pub mod denial;
 pub mod edns;
 pub mod header;
 pub mod name;

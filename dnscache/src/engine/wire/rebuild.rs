@@ -5,7 +5,7 @@
 //! out (RFC 1035 section 4.1.4, RFC 3597 section 4).
 
 use super::answer::{Digest, Meaning, Rotation};
-use super::header::{HEADER_LEN, Header, rtype};
+use super::header::{HEADER_LEN, Header, class, rtype};
 use super::name;
 use super::survey::{Layout, Record, Survey};
 
@@ -17,8 +17,58 @@ const MESSAGE_MAX: usize = 65_535 - 17;
 pub fn rebuild(message: &[u8], survey: &Survey, kept: &[Record]) -> Option<Digest> {
     let (bytes, places) = match prefix_len(survey, kept) {
         Some(len) => (message[..len].to_vec(), kept.iter().map(Place::unmoved).collect()),
-        None => written_anew(message, survey, kept)?,
+        None => {
+            let asked = &message[HEADER_LEN..survey.question_end - 4];
+            let question = message[..survey.question_end].to_vec();
+            written_anew(question, (asked, HEADER_LEN), message, survey, kept)?
+        }
     };
+    joined(bytes, places, survey, kept, 0)
+}
+
+/// Puts an alias before the records of a stored message: the answer to `question` (name, type and
+/// class) that says it is an alias of what `message` was asked for. TTLs are counted down by
+/// `age_secs`, the alias has `ttl_secs`. `None` if the message is not well-formed or the answer
+/// too long.
+pub fn behind_alias(
+    question: &[u8],
+    message: &[u8],
+    ttl_secs: u32,
+    age_secs: u32,
+) -> Option<Digest> {
+    let header = Header::read(message)?;
+    let mut target = Vec::with_capacity(64);
+    let question_end = name::expand(message, HEADER_LEN, &mut target)? + 4;
+    let survey = Survey::read(message, question_end, &header)?;
+    let mut bytes = vec![0; HEADER_LEN];
+    bytes.extend_from_slice(question);
+    bytes.extend([0xc0, HEADER_LEN as u8]);
+    bytes.extend([rtype::CNAME, class::IN].into_iter().flat_map(u16::to_be_bytes));
+    let ttl_at = bytes.len() as u16;
+    bytes.extend(ttl_secs.to_be_bytes());
+    bytes.extend((target.len() as u16).to_be_bytes());
+    let target_at = bytes.len();
+    bytes.extend_from_slice(&target);
+    let (bytes, places) =
+        written_anew(bytes, (&target, target_at), message, &survey, &survey.records)?;
+    let mut digest = joined(bytes, places, &survey, &survey.records, 1)?;
+    for ((_, ttl), record) in digest.ttls.iter_mut().zip(&survey.records) {
+        let left_secs = ttl.saturating_sub(age_secs);
+        // Clients keep a denial as long as its SOA says, and this one rests on the alias.
+        *ttl = if record.is_answer() { left_secs } else { left_secs.min(ttl_secs) };
+    }
+    digest.ttls.insert(0, (ttl_at, ttl_secs));
+    Some(digest)
+}
+
+/// Completes a message whose records are written; `aliases` stand before them.
+fn joined(
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+    survey: &Survey,
+    kept: &[Record],
+    aliases: u16,
+) -> Option<Digest> {
     if bytes.len() > MESSAGE_MAX {
         return None;
     }
@@ -31,7 +81,7 @@ pub fn rebuild(message: &[u8], survey: &Survey, kept: &[Record]) -> Option<Diges
         meaning: Meaning::Data,
     };
     let count = |section| kept.iter().filter(|record| record.section == section).count() as u16;
-    Header { id: 0, flags: 0, counts: [1, count(1), count(2), count(3)] }
+    Header { id: 0, flags: 0, counts: [1, aliases + count(1), count(2), count(3)] }
         .write(&mut digest.message);
     Some(digest)
 }
@@ -55,15 +105,20 @@ impl Place {
     }
 }
 
-fn written_anew(message: &[u8], survey: &Survey, kept: &[Record]) -> Option<(Vec<u8>, Vec<Place>)> {
-    let mut bytes = message[..survey.question_end].to_vec();
+/// Appends the kept records to what is written. Records of `name` point to where it stands.
+fn written_anew(
+    mut bytes: Vec<u8>,
+    (name, name_at): (&[u8], usize),
+    message: &[u8],
+    survey: &Survey,
+    kept: &[Record],
+) -> Option<(Vec<u8>, Vec<Place>)> {
     let mut places = Vec::with_capacity(kept.len());
-    let asked = &message[HEADER_LEN..survey.question_end - 4];
     for record in kept {
         let start = bytes.len();
         let owner = survey.owner(record);
-        if owner.eq_ignore_ascii_case(asked) {
-            bytes.extend([0xc0, HEADER_LEN as u8]);
+        if owner.eq_ignore_ascii_case(name) {
+            bytes.extend((0xc000 | name_at as u16).to_be_bytes());
         } else {
             bytes.extend(owner);
         }

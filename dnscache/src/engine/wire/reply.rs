@@ -146,6 +146,19 @@ impl<'a> Records<'a> {
         rdata: &[u8],
         len_max: usize,
     ) {
+        self.add_at(section, prefix, HEADER_LEN, fixed, rdata, len_max);
+    }
+
+    /// [`Records::add`] for an owner that ends with the name at offset `owner_at`.
+    pub fn add_at(
+        &mut self,
+        section: Section,
+        prefix: &[u8],
+        owner_at: usize,
+        fixed: Fixed,
+        rdata: &[u8],
+        len_max: usize,
+    ) {
         let len = prefix.len() + 2 + 10 + rdata.len();
         let room = len_max.min(self.out.len());
         if self.end + len > room {
@@ -157,7 +170,7 @@ impl<'a> Records<'a> {
             self.end += bytes.len();
         };
         put(prefix);
-        put(&[0xc0, HEADER_LEN as u8]);
+        put(&(0xc000 | owner_at as u16).to_be_bytes());
         put(&fixed.rtype.to_be_bytes());
         put(&fixed.class.to_be_bytes());
         put(&fixed.ttl_secs.to_be_bytes());

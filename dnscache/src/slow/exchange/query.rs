@@ -189,7 +189,7 @@ mod tests {
     const NAME: &[u8] = b"\x03www\x07example\x03org\x00";
 
     fn key(dnssec_ok: bool, checking_disabled: bool) -> Key {
-        Key::new(RouteId(7), NAME, 65, 1, Flags { dnssec_ok, checking_disabled })
+        Key::new(RouteId(7), NAME, 65, 1, Flags { dnssec_ok, checking_disabled, synthesised: None })
     }
 
     fn octets(query: &Query) -> Vec<u8> {

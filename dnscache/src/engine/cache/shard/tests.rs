@@ -28,6 +28,7 @@ fn octets(number: u32, message: &[u8]) -> Box<[u8]> {
         stored: Now::default(),
         lifetime_millis: 1,
         rotation: None,
+        synthesised: None,
     };
     record::write(&key(number), message, std::iter::empty(), &head)
 }
