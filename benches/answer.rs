@@ -152,6 +152,80 @@ mod miss {
     }
 }
 
+/// `HotTable::note`, as a worker calls it for a part of the questions.
+mod hot {
+    use dnscache::engine::policy::hot::{HotTable, Sighting};
+    use dnscache::engine::wire::name::Name;
+    use dnscache::engine::{ListenerId, Now};
+
+    use super::{Bencher, SAMPLE_LEN, black_box};
+
+    const SIZE: usize = 10_000;
+    const NOW: Now = Now::from_millis(1_000_000);
+    const SUFFIX: &[u8] = b"\x07default\x03svc\x07cluster\x05local\0";
+
+    /// A name that is followed: each in turn of a full table.
+    #[divan::bench(args = [1, 100, SIZE])]
+    fn note_followed_of(bencher: Bencher<'_, '_>, followed: usize) {
+        let (mut table, names) = full(followed);
+        let mut names = names.iter().cycle();
+        bencher.bench_local(|| {
+            let name = names.next().expect("a cycle");
+            table.note(black_box(&sighting(name)), NOW);
+        });
+    }
+
+    /// A new name each time, none of which comes to be followed.
+    #[divan::bench(sample_size = SAMPLE_LEN)]
+    fn note_stranger(bencher: Bencher<'_, '_>) {
+        let (mut table, _) = full(SIZE);
+        let mut numbers = SIZE..;
+        let next = || name(numbers.next().expect("no end"));
+        bencher.with_inputs(next).bench_local_refs(|name| {
+            table.note(black_box(&sighting(name)), NOW);
+        });
+    }
+
+    /// What ends a half-life, once in 30 s.
+    #[divan::bench]
+    fn halve_all(bencher: Bencher<'_, '_>) {
+        let (mut table, names) = full(SIZE);
+        let mut now = NOW;
+        bencher.bench_local(|| {
+            now = now.plus_millis(30_000);
+            let warm = Sighting { weight: 1_000_000, ..sighting(&names[0]) };
+            table.note(black_box(&warm), now);
+        });
+    }
+
+    fn full(size: usize) -> (HotTable, Vec<Vec<u8>>) {
+        let mut table = HotTable::new(size);
+        let names: Vec<Vec<u8>> = (0..size).map(name).collect();
+        for name in &names {
+            table.note(&Sighting { weight: u32::MAX, ..sighting(name) }, NOW);
+        }
+        assert_eq!(table.len(), size);
+        (table, names)
+    }
+
+    fn name(number: usize) -> Vec<u8> {
+        let name = Name::from_text(&format!("name-{number:07}.example"));
+        name.expect("a name").wire().to_vec()
+    }
+
+    fn sighting(name: &[u8]) -> Sighting<'_> {
+        Sighting {
+            name,
+            suffix: SUFFIX,
+            is_absolute: true,
+            qtype: 1,
+            listener: ListenerId(0),
+            weight: 1,
+            skipped: 3,
+        }
+    }
+}
+
 /// What surrounds the verbs.
 mod around {
     use dnscache::config::environment::System;
@@ -206,6 +280,7 @@ mod around {
             rcode: 0,
             dnssec_ok: false,
             source: Source::CacheSuccess,
+            shortcut: dnscache::engine::Shortcut::NotAnExpansion,
         };
         bencher.bench_local(|| {
             black_box(&counts).replied(1, black_box(&facts), false, false, 40, 120, 12);

@@ -3,7 +3,7 @@
 //! Lifetimes come from the monotonic clock, so setting the wall clock changes nothing.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::Now;
 
@@ -15,6 +15,11 @@ pub fn now() -> Now {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     let since = EPOCH.get_or_init(Instant::now).elapsed();
     Now::from_millis(DAY_MILLIS + since.as_millis() as u64)
+}
+
+/// Since the first reading in this process, which is taken at its start.
+pub fn uptime() -> Duration {
+    Duration::from_millis(now().millis() - DAY_MILLIS)
 }
 
 const DAY_MILLIS: u64 = 86_400_000;

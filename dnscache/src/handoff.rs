@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::engine::{Ask, ListenerId, Now, Transport};
+use crate::engine::{Ask, ListenerId, Now, Query, Transport};
 use crate::server::Plan;
 
 /// Something for the slow plane to do.
@@ -36,6 +36,23 @@ pub struct Waiting {
     pub received: Now,
     /// Sends the reply, once.
     pub reply: ReplyPath,
+}
+
+impl Waiting {
+    /// Takes the way back; what is left has none.
+    pub fn take_path(&mut self) -> ReplyPath {
+        std::mem::replace(&mut self.reply, Box::new(|_| ()))
+    }
+
+    /// The query, as the engine takes it.
+    pub fn query(&self) -> Query<'_> {
+        Query {
+            packet: &self.packet,
+            source: self.source,
+            listener: self.listener,
+            transport: self.transport,
+        }
+    }
 }
 
 /// Carries one reply to one client; dropping it unused leaves the client to its own timeout.

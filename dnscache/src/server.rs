@@ -8,6 +8,7 @@ mod running;
 mod follow;
 mod pages;
 mod readings;
+mod refresh;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

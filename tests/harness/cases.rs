@@ -12,8 +12,8 @@ use dnscache::engine::{
 use super::engine::assemble;
 use super::questions::{Saying, TTL_SECS, qtype, query, with_dnssec_ok};
 
-/// A zone that is cached and forwarded, one that is a table, and no other.
-const COREFILE: &str = "\
+/// A zone that is cached and forwarded, a cluster's, one that is a table, and no other.
+pub const COREFILE: &str = "\
 example:5300 {
  bind 127.0.0.1
  cache {
@@ -21,6 +21,16 @@ example:5300 {
   serve_stale 1h immediate
  }
  loadbalance
+ forward . 192.0.2.53
+}
+cluster:5300 com:5300 {
+ bind 127.0.0.1
+ cache
+ searchpath {
+  domain cluster
+  search .
+  audit off
+ }
  forward . 192.0.2.53
 }
 table:5300 {
@@ -43,7 +53,12 @@ pub struct Client {
 impl Client {
     /// A client of an engine that knows nothing yet.
     pub fn new() -> Self {
-        let engine = assemble(COREFILE).expect("a Corefile");
+        Self::of(COREFILE)
+    }
+
+    /// A client of an engine with this Corefile.
+    pub fn of(corefile: &str) -> Self {
+        let engine = assemble(corefile).expect("a Corefile");
         Self { engine, now: START, scratch: Scratch::default(), out: vec![0; UDP_REPLY_MAX] }
     }
 
@@ -92,8 +107,19 @@ pub struct Case {
     pub packet: Vec<u8>,
     /// What upstream said to it before, and how long ago.
     known: Option<(Saying, u32)>,
+    /// What upstream said about other names: label, zone and answer.
+    facts: &'static [(&'static str, &'static str, Saying)],
     expected: Expected,
 }
+
+/// What is known after a pod of namespace `web` has looked up `www.com`.
+const LOOKED_UP: &[(&str, &str, Saying)] = &[
+    ("web.svc", "cluster", Saying::NoData),
+    ("com.web.svc", "cluster", Saying::NoName),
+    ("com.svc", "cluster", Saying::NoName),
+    ("com", "cluster", Saying::NoName),
+    ("www", "com", Saying::Addresses(2)),
+];
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +137,8 @@ enum Expected {
 impl Case {
     /// Every verdict once.
     pub fn all() -> Vec<Self> {
-        [Self::hits(), Self::others()].into_iter().flatten().collect()
+        let all = Self::hits().into_iter().chain(Self::shortcuts());
+        all.chain(Self::others()).collect()
     }
 
     /// Answered from the cache.
@@ -138,6 +165,19 @@ impl Case {
         ]
     }
 
+    /// Answered from what is known about other names.
+    fn shortcuts() -> [Self; 2] {
+        let about = |label| query(label, "cluster", qtype::A);
+        let with_facts = |name, label, answers| Self {
+            facts: LOOKED_UP,
+            ..Self::new(name, about(label), answers)
+        };
+        [
+            with_facts("rewritten", "www.com.web.svc", Expected::Reply(Source::SearchPath, 3)),
+            with_facts("cut", "mail.com.web.svc", Expected::Reply(Source::SearchPath, 0)),
+        ]
+    }
+
     /// Settled without the cache, or beyond it.
     fn others() -> [Self; 7] {
         use Expected::{Ask, Drop, Reply};
@@ -157,7 +197,7 @@ impl Case {
     }
 
     fn new(name: &'static str, packet: Vec<u8>, expected: Expected) -> Self {
-        Self { name, packet, known: None, expected }
+        Self { name, packet, known: None, facts: &[], expected }
     }
 
     fn known(
@@ -172,6 +212,9 @@ impl Case {
     /// A client that has asked once, so that whatever happens only once has happened.
     pub fn client(&self) -> Client {
         let mut client = Client::new();
+        for (label, zone, saying) in self.facts {
+            client.know(&query(label, zone, qtype::A), &saying.message_in(label, zone));
+        }
         if let Some((saying, age_secs)) = self.known {
             let label_len = usize::from(self.packet[12]);
             let label = str::from_utf8(&self.packet[13..13 + label_len]).expect("a label");

@@ -16,7 +16,7 @@ pub const TTL_SECS: u32 = 3_600;
 /// An OPT record: 1,232 octets, DO set.
 const OPT_WITH_DO: &[u8] = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0";
 
-/// A recursive query for `<label>.<zone>.`; the zone is one label.
+/// A recursive query for `<label>.<zone>.`; the zone is one label, `label` may be several.
 pub fn query(label: &str, zone: &str, qtype: u16) -> Vec<u8> {
     let header = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     [&header[..], &question(label, zone, qtype)].concat()
@@ -31,7 +31,8 @@ pub fn with_dnssec_ok(mut query: Vec<u8>) -> Vec<u8> {
 
 fn question(label: &str, zone: &str, qtype: u16) -> Vec<u8> {
     let class = 1_u16.to_be_bytes();
-    [&wire_label(label), &wire_label(zone), &[0][..], &qtype.to_be_bytes(), &class].concat()
+    let labels = label.split('.').map(wire_label).collect::<Vec<_>>().concat();
+    [&labels, &wire_label(zone), &[0][..], &qtype.to_be_bytes(), &class].concat()
 }
 
 fn wire_label(label: &str) -> Vec<u8> {
@@ -54,7 +55,12 @@ pub enum Saying {
 impl Saying {
     /// The whole message.
     pub fn message(self, label: &str) -> Vec<u8> {
-        let mut writer = Writer::new(label);
+        self.message_in(label, "example")
+    }
+
+    /// The whole message about a name of another zone.
+    pub fn message_in(self, label: &str, zone: &str) -> Vec<u8> {
+        let mut writer = Writer::new(label, zone);
         match self {
             Self::Addresses(count) => writer.addresses(HEADER_LEN, count),
             Self::Chain { aliases, addresses } => {
@@ -79,9 +85,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(label: &str) -> Self {
+    fn new(label: &str, zone: &str) -> Self {
         let header = [0, 7, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
-        let message = [&header[..], &question(label, "example", qtype::A)].concat();
+        let message = [&header[..], &question(label, zone, qtype::A)].concat();
         Self { message, zone_at: HEADER_LEN + 1 + label.len() }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::super::names::SEARCH;
 use super::{Found, Launch, Place, free_port, version};
 
 /// Keeps a program with node-cache's flags off the machine's interfaces and packet rules.
@@ -36,11 +37,15 @@ fn corefile(launch: &Launch, address: SocketAddr) -> anyhow::Result<String> {
     let size_kib = launch.entries() * ENTRY_LEN / 1024;
     let metrics_port = free_port(ip)?;
     let upstream = launch.upstream;
+    let host_domain = SEARCH[SEARCH.len() - 1];
     Ok(format!(
         ".:{port} {{
     errors
     cache {{
         size {size_kib}KiB
+    }}
+    searchpath {{
+        search {host_domain}
     }}
     reload
     loop

@@ -122,6 +122,7 @@ mod tests {
             sockets: None,
             reload: None,
             health: Some(Health { listen: addresses(health), lameduck: Duration::ZERO }),
+            hot: None,
             ready: addresses(ready),
             prometheus: addresses(prometheus),
             fingerprint: 0,

@@ -8,6 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+use super::hot::HotReading;
 use super::sheet::Sheet;
 use super::sources::Sources;
 use super::text_form::TextForm;
@@ -43,6 +44,11 @@ impl Metrics {
             tracing::error!("metrics could not be written completely");
         }
         form.of(page)
+    }
+
+    /// The names asked most; `None` without a source for them.
+    pub fn hot(&self) -> Option<HotReading> {
+        self.sources.load().hot.as_ref().map(|read| read())
     }
 }
 
@@ -93,6 +99,12 @@ impl Collector for Collected {
         if let Some(read) = &sources.caches {
             families::caches(&mut sheet, &read())?;
         }
+        if let Some(read) = &sources.searches {
+            families::searches(&mut sheet, &read())?;
+        }
+        if let Some(read) = &sources.refreshes {
+            families::refreshes(&mut sheet, &read())?;
+        }
         if let Some(read) = &sources.forwards {
             families::forwards(&mut sheet, &read())?;
         }
@@ -131,15 +143,22 @@ mod tests {
     use crate::admin::self_check::SelfChecks;
     use crate::admin::sources::{
         BlockSource, CachePartReading, CacheReading, ConnectionReading, ForwardReading,
-        HostsReading, ReloadReading, UpstreamReading,
+        HostsReading, RefreshReading, ReloadReading, SearchStateReading, UpstreamReading,
     };
     use crate::counts::{BlockCounts, HistogramReading, PlaneCounts};
-    use crate::engine::{BlockId, DropReason, Facts, Source};
+    use crate::engine::{BlockId, DropReason, Facts, Reason, Shortcut, Source};
 
     const BUILD: Build = Build { version: "1.2.3", revision: "abc", compiler: "" };
 
     fn facts(qtype: u16, rcode: u8, source: Source) -> Facts {
-        Facts { block: Some(BlockId(0)), qtype, rcode, dnssec_ok: true, source }
+        Facts {
+            block: Some(BlockId(0)),
+            qtype,
+            rcode,
+            dnssec_ok: true,
+            source,
+            shortcut: Shortcut::NotAnExpansion,
+        }
     }
 
     fn block() -> BlockSource {
@@ -159,6 +178,22 @@ mod tests {
         counts.renewed(1);
         counts.unusable(0);
         BlockSource { counts: Arc::new(counts), directives: vec!["cache", "acl"] }
+    }
+
+    /// A block whose queries are the steps of one lookup.
+    fn searching() -> BlockSource {
+        let counts = BlockCounts::new("dns://:53".to_owned(), "a.test.".to_owned(), 1);
+        for (rcode, shortcut) in [
+            (3, Shortcut::Cut { is_spared: true }),
+            (3, Shortcut::Cut { is_spared: false }),
+            (0, Shortcut::Rewritten { skipped: 4, spared: 7 }),
+            (3, Shortcut::NotTaken(Reason::NoNamespace)),
+            (0, Shortcut::NotAnExpansion),
+        ] {
+            let facts = Facts { shortcut, ..facts(1, rcode, Source::SearchPath) };
+            counts.replied(1, &facts, false, false, 60, 90, 10);
+        }
+        BlockSource { counts: Arc::new(counts), directives: vec!["searchpath"] }
     }
 
     fn upstream(to: &str) -> UpstreamReading {
@@ -196,17 +231,29 @@ mod tests {
             healthcheck_broken: 1,
             max_concurrent_rejects: 2,
         };
+        let contradicted = SearchStateReading {
+            server: "dns://:53".to_owned(),
+            zone: "a.test.".to_owned(),
+            audits: 90,
+            contradictions: 2,
+            boundaries_off: 1,
+        };
+        let refreshed =
+            RefreshReading { names: 500, refreshes: 40, skipped: 3, budget_per_second: 12.5 };
         let hosts = HostsReading { entries: 9, reloaded_at_secs: Some(1_700_000_000.0) };
         let reload =
             ReloadReading { failed: 1, version: Some(("hash".to_owned(), "00ff".to_owned())) };
         let metrics = Metrics::new(BUILD);
         metrics.replace_sources(Sources {
-            blocks: vec![block()],
+            blocks: vec![block(), searching()],
             planes: Some(Arc::new(planes)),
             caches: Some(Box::new(move || caches.clone())),
+            searches: Some(Box::new(move || vec![contradicted.clone()])),
+            refreshes: Some(Box::new(move || refreshed.clone())),
             forwards: Some(Box::new(move || forwards.clone())),
             hosts: Some(Box::new(move || hosts.clone())),
             reload: Some(Box::new(move || reload.clone())),
+            hot: None,
             self_checks: Some(Arc::new(SelfChecks::default())),
         });
         metrics
@@ -293,6 +340,44 @@ mod tests {
             coredns_cache_served_stale_total{server="dns://169.254.20.10:53",zones="cluster.local.",view=""} 1
             dnscache_cache_bytes 1000
             dnscache_cache_bytes_max 67108864
+            "##,
+        );
+    }
+
+    #[test]
+    fn search_paths_have_names_of_their_own() {
+        check_lines(
+            &everything().scrape(TextForm::OpenMetrics),
+            r##"
+            # TYPE dnscache_search_expansions counter
+            dnscache_search_expansions_total{server="dns://:53",zone="a.test.",view=""} 4
+            dnscache_search_noise_total{server="dns://:53",zone="a.test.",view=""} 3
+            dnscache_search_cuts_total{server="dns://:53",zone="a.test.",view=""} 2
+            dnscache_search_rewrites_total{server="dns://:53",zone="a.test.",view=""} 1
+            dnscache_search_upstream_questions_avoided_total{server="dns://:53",zone="a.test.",view=""} 8
+            dnscache_search_client_questions_saved_total{server="dns://:53",zone="a.test.",view=""} 4
+            dnscache_search_not_taken_total{server="dns://:53",zone="a.test.",view="",reason="no-namespace"} 1
+            dnscache_search_not_taken_total{server="dns://:53",zone="a.test.",view="",reason="unknown"} 0
+            dnscache_search_audits_total{server="dns://:53",zone="a.test.",view=""} 90
+            dnscache_search_contradictions_total{server="dns://:53",zone="a.test.",view=""} 2
+            # TYPE dnscache_search_boundaries_off gauge
+            dnscache_search_boundaries_off{server="dns://:53",zone="a.test.",view=""} 1
+            coredns_dns_responses_total{server="dns://:53",zone="a.test.",view="",rcode="NXDOMAIN",plugin="searchpath"} 3
+            "##,
+        );
+    }
+
+    #[test]
+    fn hot_names_have_names_of_their_own() {
+        check_lines(
+            &everything().scrape(TextForm::OpenMetrics),
+            r##"
+            # TYPE dnscache_hot_names gauge
+            dnscache_hot_names 500
+            dnscache_hot_refreshes_total 40
+            dnscache_hot_refreshes_skipped_total 3
+            # TYPE dnscache_hot_refresh_budget_per_second gauge
+            dnscache_hot_refresh_budget_per_second 12.5
             "##,
         );
     }
@@ -391,13 +476,14 @@ mod tests {
     }
 
     #[test]
-    fn blocks_without_cache_or_acl_have_none_of_their_metrics() {
+    fn blocks_without_a_directive_have_none_of_its_metrics() {
         let metrics = Metrics::new(BUILD);
         let plain = BlockSource { directives: vec!["forward"], ..block() };
         metrics.replace_sources(Sources { blocks: vec![plain], ..Sources::default() });
         let page = metrics.scrape(TextForm::OpenMetrics);
         assert!(page.contains("coredns_dns_requests_total"));
         assert!(!page.contains("coredns_cache_") && !page.contains("coredns_acl_"));
+        assert!(!page.contains("dnscache_search_") && !page.contains("dnscache_hot_"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What operators and probes see over HTTP: `/metrics`, `/health` and `/ready`.
+//! What operators and probes see over HTTP: `/metrics`, `/health`, `/ready` and `/hot`.
 //!
 //! ```text
 //!    counts, caches, upstreams --> sources --> metrics (names, text) --+
@@ -12,6 +12,7 @@
 //! configuration names.
 
 mod families;
+pub mod hot;
 pub mod http;
 pub mod listen;
 pub mod metrics;

@@ -14,7 +14,7 @@ use super::text_form::TextForm;
 /// The pages of one address; a page that is not configured there does not exist there.
 #[derive(Debug, Clone, Default)]
 pub struct Pages {
-    /// `/metrics`.
+    /// `/metrics` and `/hot`.
     pub metrics: Option<Arc<Metrics>>,
     /// `/health`: 200 for as long as the process serves, the lameduck time included, because a
     /// liveness probe that fails then would only get the process killed while it drains.
@@ -34,9 +34,10 @@ impl Pages {
         }
         match (request.uri().path(), &self.metrics, self.health, &self.ready) {
             ("/metrics", Some(metrics), _, _) => scrape(metrics, request),
+            ("/hot", Some(metrics), _, _) => hot(metrics, request.uri().query()),
             ("/health", _, true, _) => plain(StatusCode::OK, "OK"),
             ("/ready", _, _, Some(readiness)) => ready(readiness),
-            _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+            _ => not_found(),
         }
     }
 }
@@ -45,6 +46,33 @@ fn scrape<B>(metrics: &Metrics, request: &Request<B>) -> Response<Full<Bytes>> {
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let form = TextForm::accepted(accept);
     page(StatusCode::OK, form.content_type(), metrics.scrape(form).into())
+}
+
+fn hot(metrics: &Metrics, query: Option<&str>) -> Response<Full<Bytes>> {
+    let Some(limit) = limit(query) else {
+        return plain(StatusCode::BAD_REQUEST, "expected ?limit=NAMES or nothing\n");
+    };
+    let Some(mut reading) = metrics.hot() else {
+        return not_found();
+    };
+    reading.names.truncate(limit);
+    let body = serde_json::to_vec(&reading).expect("text and numbers have a JSON form");
+    page(StatusCode::OK, "application/json", body.into())
+}
+
+/// Most names on a page; also the most that can be followed.
+const NAMES_MAX: usize = 10_000;
+
+/// How many names are asked for; `None` if that is not what is asked.
+fn limit(query: Option<&str>) -> Option<usize> {
+    match query {
+        None | Some("") => Some(NAMES_MAX),
+        Some(query) => Some(query.strip_prefix("limit=")?.parse::<usize>().ok()?.min(NAMES_MAX)),
+    }
+}
+
+fn not_found() -> Response<Full<Bytes>> {
+    plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 fn ready(readiness: &Readiness) -> Response<Full<Bytes>> {
@@ -109,8 +137,13 @@ impl Readiness {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
     use super::*;
+    use crate::admin::hot::{HotNameReading, HotReading};
     use crate::admin::metrics::Build;
+    use crate::admin::sources::{Source, Sources};
 
     fn all() -> Pages {
         Pages {
@@ -154,6 +187,53 @@ mod tests {
             assert_eq!(status(&all(), Method::GET, path), 404, "{path}");
         }
         assert_eq!(status(&all(), Method::GET, "/metrics?name[]=x"), 200);
+    }
+
+    fn with_names(count: usize) -> Pages {
+        let name = HotNameReading {
+            name: "a.example.".to_owned(),
+            per_second: 1.0,
+            count: 30,
+            saved: 0,
+            types: vec!["A".to_owned()],
+            ways: Vec::new(),
+            trailing_dot: false,
+        };
+        let reading = HotReading { names: vec![name; count], ..HotReading::default() };
+        let metrics = Metrics::new(Build::this());
+        let hot: Source<HotReading> = Box::new(move || reading.clone());
+        metrics.replace_sources(Sources { hot: Some(hot), ..Sources::default() });
+        Pages { metrics: Some(Arc::new(metrics)), ..Pages::default() }
+    }
+
+    fn names_told(pages: &Pages, uri: &str) -> usize {
+        let request = Request::builder().uri(uri).body(()).expect("a request");
+        let response = pages.answer(&request);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        let body = response.into_body().collect().now_or_never().expect("the body is whole");
+        let body = body.expect("infallible").to_bytes();
+        serde_json::from_slice::<HotReading>(&body).expect("the page").names.len()
+    }
+
+    #[test]
+    fn hot_names_are_told_up_to_a_limit() {
+        let pages = with_names(12_000);
+        assert_eq!(names_told(&pages, "/hot"), 10_000);
+        assert_eq!(names_told(&pages, "/hot?"), 10_000);
+        assert_eq!(names_told(&pages, "/hot?limit=7"), 7);
+        assert_eq!(names_told(&pages, "/hot?limit=0"), 0);
+        assert_eq!(names_told(&pages, "/hot?limit=99999999"), 10_000);
+        for uri in ["/hot?limit=", "/hot?limit=-1", "/hot?limit=x", "/hot?sort=name"] {
+            assert_eq!(status(&pages, Method::GET, uri), 400, "{uri}");
+        }
+    }
+
+    #[test]
+    fn hot_names_are_told_where_the_metrics_are_and_to_readers_only() {
+        assert_eq!(status(&with_names(1), Method::POST, "/hot"), 405);
+        assert_eq!(status(&with_names(1), Method::GET, "/hot/"), 404);
+        assert_eq!(status(&all(), Method::GET, "/hot"), 404, "there is no source");
+        assert_eq!(status(&Pages { health: true, ..Pages::default() }, Method::GET, "/hot"), 404);
     }
 
     #[test]

@@ -6,10 +6,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::hot::HotReading;
 use super::self_check::SelfChecks;
 use crate::counts::{BlockCounts, HistogramReading, PlaneCounts};
 
-/// Everything a scrape asks. What is left empty does not appear in the metrics.
+/// Everything a scrape asks. What is left empty does not appear.
 #[derive(Default)]
 pub struct Sources {
     /// The server blocks in force.
@@ -18,12 +19,18 @@ pub struct Sources {
     pub planes: Option<Arc<PlaneCounts>>,
     /// What `cache` holds.
     pub caches: Option<Source<CacheReading>>,
+    /// What `searchpath` found out, for the blocks that have it.
+    pub searches: Option<Source<Vec<SearchStateReading>>>,
+    /// What `hotnames` does.
+    pub refreshes: Option<Source<RefreshReading>>,
     /// What `forward` did.
     pub forwards: Option<Source<ForwardReading>>,
     /// What `hosts` knows.
     pub hosts: Option<Source<HostsReading>>,
     /// What `reload` did.
     pub reload: Option<Source<ReloadReading>>,
+    /// Which names are asked most. Not part of the metrics: it has a page of its own.
+    pub hot: Option<Source<HotReading>>,
     /// What `health` found when it asked itself.
     pub self_checks: Option<Arc<SelfChecks>>,
 }
@@ -42,8 +49,8 @@ impl fmt::Debug for Sources {
 pub struct BlockSource {
     /// Its numbers and labels. No two blocks may have equal labels.
     pub counts: Arc<BlockCounts>,
-    /// The directives it uses, for `coredns_plugin_enabled`. The cache's metrics appear only with
-    /// `cache` among them, those of `acl` only with `acl`.
+    /// The directives it uses, for `coredns_plugin_enabled`. The metrics of
+    /// `cache`, `searchpath` and `acl` appear only with these among them.
     pub directives: Vec<&'static str>,
 }
 
@@ -78,6 +85,34 @@ pub struct CachePartReading {
     pub entries: u64,
     /// Answers removed to make room, so far.
     pub evictions: u64,
+}
+
+/// What one block learned from checking its shortcuts upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchStateReading {
+    /// The `server` label.
+    pub server: String,
+    /// The `zone` label.
+    pub zone: String,
+    /// Replies that were checked upstream, so far.
+    pub audits: u64,
+    /// Shortcuts that upstream contradicted, so far.
+    pub contradictions: u64,
+    /// Boundaries switched off now.
+    pub boundaries_off: u64,
+}
+
+/// How names in use are kept fresh.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RefreshReading {
+    /// Names followed now.
+    pub names: u64,
+    /// Questions asked to renew them, so far.
+    pub refreshes: u64,
+    /// Renewals left out because the budget was used up, so far.
+    pub skipped: u64,
+    /// Questions per second that the budget allows now.
+    pub budget_per_second: f64,
 }
 
 /// What happened between us and the upstreams.

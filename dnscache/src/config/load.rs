@@ -169,6 +169,45 @@ mod tests {
     }
 
     #[test]
+    fn every_option_of_ours_arrives() {
+        let paths = samples("good");
+        let everything = paths.iter().find(|path| path.ends_with("everything.corefile"));
+        let config = load_sample(everything.expect("the sample")).expect("loaded");
+        let searching = config.blocks.iter().filter(|block| block.search.is_some());
+        let labels: Vec<_> = searching.map(|block| block.server_label.as_str()).collect();
+        assert_eq!(labels, ["dns://127.0.0.1:5300", "dns://127.0.0.1:5302"]);
+        let search = config.blocks[0].search.as_ref().expect("searchpath");
+        assert_eq!(search.domain.to_string(), "k8s.example.org.");
+        assert_eq!((search.host_domains.len(), search.except.len()), (2, 2));
+        assert_eq!(search.audit_one_in, 200);
+        let hot = config.hot.expect("hotnames");
+        assert_eq!((hot.size, hot.refresh_per_second, hot.refresh_percent), (2000, 20, 5));
+        assert!(config.blocks[0].log.as_ref().expect("log").shortcuts);
+    }
+
+    #[test]
+    fn the_example_of_the_readme_means_the_defaults() {
+        let readme = include_str!("../../../README.md");
+        let mut fenced = readme.split("```").skip(1).step_by(2);
+        let example = fenced.find(|text| text.contains("searchpath rewrite")).expect("the example");
+        let text = example.strip_prefix("text\n").expect("a plain text");
+        let read = |text: &str| {
+            let environment = Literal::default().file("C", text);
+            load_from(&flags(&["-conf", "C"]), &environment).expect("loaded")
+        };
+        let written = read(text);
+        let defaults = read("cluster.local {\n cache\n forward . ::1\n}");
+        assert_eq!(written.hot, defaults.hot);
+        let search = written.blocks[0].search.as_ref().expect("searchpath");
+        let expected = defaults.blocks[0].search.as_ref().expect("the default");
+        assert_eq!(
+            (search.mode, &search.domain, search.audit_one_in),
+            (expected.mode, &expected.domain, expected.audit_one_in)
+        );
+        assert_eq!((search.host_domains.len(), search.except.len()), (2, 2));
+    }
+
+    #[test]
     fn the_node_local_manifest_means_what_it_says() {
         let paths = samples("good");
         let manifest = paths.iter().find(|path| path.ends_with("node-local-dns.corefile"));
@@ -179,6 +218,8 @@ mod tests {
         let cache = config.blocks[0].cache.as_ref().expect("cache");
         assert_eq!((cache.success.capacity, cache.success.ttl_max_secs), (Some(9984), 30));
         assert_eq!((cache.denial.capacity, cache.denial.ttl_max_secs), (Some(9984), 5));
+        let searching: Vec<_> = config.blocks.iter().map(|block| block.search.is_some()).collect();
+        assert_eq!(searching, [true, false, false, false]);
         let health = config.health.expect("health").listen;
         assert_eq!(health, ["169.254.20.10:8080".parse().expect("an address")]);
         assert_eq!(config.prometheus, ["[::]:9253".parse().expect("an address")]);

@@ -43,6 +43,8 @@ pub struct Config {
     pub ready: Vec<SocketAddr>,
     /// `prometheus`: addresses to serve `/metrics` on.
     pub prometheus: Vec<SocketAddr>,
+    /// `hotnames`; `None`: `hotnames off`.
+    pub hot: Option<HotNames>,
     /// Hash of everything that was read (imports and environment included); two equal
     /// fingerprints are the same configuration.
     pub fingerprint: u64,
@@ -114,6 +116,8 @@ pub struct Block {
     pub acl: Vec<AclRule>,
     /// `cache`; `None`: nothing is kept.
     pub cache: Option<Cache>,
+    /// `searchpath`; `None`: expansions are names like any others.
+    pub search: Option<SearchPath>,
     /// `forward`s, each for the names at or below its `from`; the longest match wins.
     pub forwards: Vec<Forward>,
     /// `hosts`.
@@ -214,6 +218,41 @@ pub struct ServeStale {
     /// How long a client waits for a fresh answer first (RFC 8767's client response timer);
     /// zero for `immediate`.
     pub client_timer: Duration,
+}
+
+/// `searchpath [MODE]`: how search lists are cut short, with defaults filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchPath {
+    /// What is done.
+    pub mode: SearchMode,
+    /// The cluster domain, such as `cluster.local`.
+    pub domain: Name,
+    /// The search domains that come after those of the cluster, in their order.
+    pub host_domains: Vec<Name>,
+    /// Namespaces whose lookups are left alone, in lower case.
+    pub except: Vec<String>,
+    /// One in so many synthesised replies below a boundary is checked upstream; 0: none.
+    pub audit_one_in: u32,
+}
+
+/// How far `searchpath` goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchMode {
+    /// Names below one that does not exist are denied without asking.
+    Cut,
+    /// And the first question of a lookup is answered with the name that exists.
+    Rewrite,
+}
+
+/// `hotnames [SIZE]`, with defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HotNames {
+    /// Names that are followed, 1 to 10,000.
+    pub size: usize,
+    /// Questions for their renewal at most, per second.
+    pub refresh_per_second: u32,
+    /// And at most this part of what clients ask, in percent.
+    pub refresh_percent: u32,
 }
 
 /// `forward FROM TO...`.
@@ -331,7 +370,7 @@ pub struct Chaos {
     pub authors: Vec<String>,
 }
 
-/// `log [NAMES] { class ... }`; the common log format of CoreDNS is the only one.
+/// `log [NAMES] { class ... shortcuts }`; the common log format of CoreDNS is the only one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// Names at or below these are logged; empty: all.
@@ -342,6 +381,8 @@ pub struct Log {
     pub denial: bool,
     /// SERVFAIL, NOTIMP, REFUSED and the like.
     pub error: bool,
+    /// `searchpath`: lines of expansions say which shortcut was taken, or why none was.
+    pub shortcuts: bool,
 }
 
 /// `reload [INTERVAL] [JITTER]`.

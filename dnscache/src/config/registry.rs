@@ -10,6 +10,12 @@ pub fn record_type(name: &str) -> Option<u16> {
     })
 }
 
+/// The name of a record type, which [`record_type`] reads back.
+pub fn record_type_name(number: u16) -> String {
+    let known = RECORD_TYPES.iter().find(|(_, known)| *known == number);
+    known.map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
+}
+
 /// The number of a response code by its name, in any case.
 pub fn response_code(name: &str) -> Option<u16> {
     let name = name.to_ascii_uppercase();

@@ -7,6 +7,7 @@ use super::kinds::{
     DURATION_SLOTS, RCODE_SLOTS, SIZE_SLOTS, SOURCES, TYPE_SLOTS, duration_slot, plugin_label,
     rcode_slot, rcode_slot_label, size_slot, source_slot, type_slot, type_slot_label,
 };
+use super::search::{SearchReading, SearchShard};
 use crate::engine::wire::header::rcode::{NOERROR, NXDOMAIN, REFUSED};
 use crate::engine::{Ask, Facts, Source};
 
@@ -32,6 +33,7 @@ struct BlockShard {
     misses: Cell,
     renewals: Cell,
     unusable: Cell,
+    search: SearchShard,
 }
 
 impl BlockCounts {
@@ -67,6 +69,13 @@ impl BlockCounts {
         reply_size.observe(size_slot(reply_len), reply_len as u64, writers);
         counts.durations[qtype].observe(duration_slot(duration_us), duration_us, writers);
         counts.replies[source_slot(facts.source)][rcode_slot(facts.rcode)].add(1, writers);
+        counts.search.replied(facts, writers);
+    }
+
+    /// Queries answered so far.
+    pub fn questions(&self) -> u64 {
+        let ways = (0..4).flat_map(|way| (0..TYPE_SLOTS).map(move |slot| (way, slot)));
+        ways.map(|(way, slot)| self.shards.sum(|shard| &shard.requests[way][slot])).sum()
     }
 
     /// Counts a question the cache could not answer. The query itself is counted when its reply
@@ -117,6 +126,7 @@ impl BlockCounts {
             misses: shards.sum(|shard| &shard.misses),
             renewals: shards.sum(|shard| &shard.renewals),
             unusable: shards.sum(|shard| &shard.unusable),
+            search: SearchReading::of(shards, |shard| &shard.search),
         }
     }
 
@@ -184,6 +194,8 @@ pub struct BlockReading {
     pub renewals: u64,
     /// Messages from upstream that were not kept.
     pub unusable: u64,
+    /// What became of questions that were steps through a search list.
+    pub search: SearchReading,
 }
 
 /// Queries that came one way.
@@ -226,11 +238,12 @@ impl ReplyReading {
 }
 
 impl BlockReading {
-    /// Replies from the cache with records, live or expired.
+    /// Replies from the cache with records, live or expired; what `searchpath` made of such
+    /// records is no less of a hit.
     pub fn hits_success(&self) -> u64 {
         self.count(|reply| match reply.source {
             Source::CacheSuccess => true,
-            Source::Stale => !reply.has_rcode(NXDOMAIN),
+            Source::Stale | Source::SearchPath => !reply.has_rcode(NXDOMAIN),
             _ => false,
         })
     }
@@ -239,7 +252,7 @@ impl BlockReading {
     pub fn hits_denial(&self) -> u64 {
         self.count(|reply| match reply.source {
             Source::CacheDenial | Source::CacheFailure => true,
-            Source::Stale => reply.has_rcode(NXDOMAIN),
+            Source::Stale | Source::SearchPath => reply.has_rcode(NXDOMAIN),
             _ => false,
         })
     }
@@ -272,10 +285,17 @@ impl BlockReading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::BlockId;
+    use crate::engine::{BlockId, Shortcut};
 
     fn facts(qtype: u16, rcode: u8, source: Source) -> Facts {
-        Facts { block: Some(BlockId(0)), qtype, rcode, dnssec_ok: false, source }
+        Facts {
+            block: Some(BlockId(0)),
+            qtype,
+            rcode,
+            dnssec_ok: false,
+            source,
+            shortcut: Shortcut::default(),
+        }
     }
 
     fn counts() -> BlockCounts {
@@ -327,6 +347,28 @@ mod tests {
         assert_eq!(reading.served_stale(), 2);
         assert_eq!(reading.hits_success(), 1);
         assert_eq!(reading.hits_denial(), 2);
+    }
+
+    #[test]
+    fn shortcuts_are_hits_of_their_kind() {
+        let counts = counts();
+        let cut = Facts {
+            shortcut: Shortcut::Cut { is_spared: true },
+            ..facts(1, 3, Source::SearchPath)
+        };
+        let rewritten = Facts {
+            shortcut: Shortcut::Rewritten { skipped: 4, spared: 8 },
+            ..facts(28, 0, Source::SearchPath)
+        };
+        counts.replied(1, &cut, false, false, 40, 120, 10);
+        counts.replied(2, &rewritten, false, false, 40, 60, 10);
+        counts.replied(0, &facts(1, 0, Source::CacheSuccess), false, false, 40, 60, 10);
+        let reading = counts.read();
+        assert_eq!((reading.hits_success(), reading.hits_denial()), (2, 1));
+        assert_eq!(reading.replies[1].plugin_label(), "searchpath");
+        let search = &reading.search;
+        assert_eq!((search.expansions(), search.cuts, search.rewrites), (2, 1, 1));
+        assert_eq!((search.spared, search.skipped, search.noise), (9, 4, 1));
     }
 
     #[test]

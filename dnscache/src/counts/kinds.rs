@@ -101,7 +101,7 @@ pub(super) fn rcode_slot_label(slot: usize) -> Cow<'static, str> {
 }
 
 /// Everybody who answers, in the order of [`source_slot`].
-pub(super) const SOURCES: [Source; 11] = [
+pub(super) const SOURCES: [Source; 12] = [
     Source::CacheSuccess,
     Source::CacheDenial,
     Source::CacheFailure,
@@ -113,6 +113,7 @@ pub(super) const SOURCES: [Source; 11] = [
     Source::Any,
     Source::Acl,
     Source::Refusal,
+    Source::SearchPath,
 ];
 
 /// The slot of an answerer.
@@ -130,6 +131,7 @@ pub(super) fn source_slot(source: Source) -> usize {
         Source::Any => 8,
         Source::Acl => 9,
         Source::Refusal => 10,
+        Source::SearchPath => 11,
     }
 }
 
@@ -145,6 +147,7 @@ pub(super) fn plugin_label(source: Source) -> &'static str {
         Source::Chaos => "chaos",
         Source::Any => "any",
         Source::Acl => "acl",
+        Source::SearchPath => "searchpath",
         Source::Refusal => "",
     }
 }

@@ -8,8 +8,12 @@ mod block;
 mod cell;
 mod kinds;
 mod plane;
+mod refresh;
+mod search;
 
 pub use block::{BlockCounts, BlockReading};
 pub use cell::HistogramReading;
 pub use kinds::{DURATION_BOUNDS, SIZE_BOUNDS, rcode_label, type_label};
 pub use plane::{Closed, PlaneCounts, PlaneReading, Rejected};
+pub use refresh::RefreshCounts;
+pub use search::{SearchReading, reason_label};

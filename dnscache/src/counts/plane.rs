@@ -269,8 +269,14 @@ mod tests {
     #[test]
     fn strays_are_counted_by_response_code() {
         let counts = PlaneCounts::new(1);
-        let facts =
-            Facts { block: None, qtype: 0, rcode: 1, dnssec_ok: false, source: Source::Refusal };
+        let facts = Facts {
+            block: None,
+            qtype: 0,
+            rcode: 1,
+            dnssec_ok: false,
+            source: Source::Refusal,
+            shortcut: crate::engine::Shortcut::NotAnExpansion,
+        };
         counts.stray(1, &facts);
         assert_eq!(counts.read().strays, [(Cow::Borrowed("FORMERR"), 1)]);
     }

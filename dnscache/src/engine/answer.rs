@@ -3,23 +3,26 @@
 use std::sync::Arc;
 
 use super::block::{Block, BlockCache};
-use super::cache::key::{Flags, Key, KeyBuffer};
+use super::cache::key::{self, Flags, Key, KeyBuffer};
 use super::cache::lifetime::STALE_TTL_SECS;
 use super::cache::record::{Kind, Record};
 use super::cache::shared::Resident;
+use super::facts::Way;
+use super::policy::hot::Sampler;
 use super::policy::route::Route;
 use super::policy::{acl, local};
+use super::shortcut::marked;
 use super::wire::answer::is_forwardable_class;
 use super::wire::edns::{PLAIN_UDP_MAX, extended_error};
 use super::wire::header::{class, flag, rcode, rtype};
-use super::wire::name::parent;
+use super::wire::name::{Name, parent, wire_is_at_or_below};
 use super::wire::question::{Parsed, Question, parse};
 use super::wire::reply::{Opt, Shape, bare, refusal, stored};
 use super::wire::ttl::Age;
 use super::wire::{UDP_REPLY_MAX, header};
 use super::{
-    Ask, BlockId, DropReason, Engine, Facts, Now, Outcome, Query, Reply, Scratch, Source,
-    Transport, Verdict,
+    Ask, BlockId, DropReason, Engine, Facts, Now, Outcome, Query, Reason, Reply, Scratch, Shortcut,
+    Source, Transport, Verdict,
 };
 use crate::config::AclAction;
 
@@ -47,12 +50,52 @@ impl Engine {
                 let len = refusal(out, &refused, UDP_REPLY_MAX as u16);
                 Verdict::Reply(Reply { len, facts, renew: None })
             }
-            Parsed::Query(question) => {
-                let Scratch { turn, key } = scratch;
-                key.set_name(question.name());
-                self.decide(Desk { query, question: &question, now, turn, out }, key)
-            }
+            Parsed::Query(question) => self.decide_in(None, query, &question, now, scratch, out),
         }
+    }
+
+    /// [`Engine::answer`] for a client that waited for facts of `earlier` (see [`Company::first`]).
+    /// If they were not `learned`, its question is asked as it is.
+    pub fn answer_again(
+        &self,
+        query: &Query<'_>,
+        (earlier, learned): (&Ask, bool),
+        now: Now,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Verdict {
+        let Parsed::Query(question) = parse(query.packet) else {
+            return Verdict::Drop(DropReason::Short);
+        };
+        let rounds = earlier.company.as_ref().map_or(0, |company| company.rounds);
+        let rounds = Some(if learned { rounds } else { 0 });
+        self.decide_in(rounds, query, &question, now, scratch, out)
+    }
+
+    fn decide_in(
+        &self,
+        rounds: Option<u8>,
+        query: &Query<'_>,
+        question: &Question<'_>,
+        now: Now,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Verdict {
+        let Scratch { turn, key, fact_key, names, sampler } = scratch;
+        key.set_name(question.name());
+        let desk = Desk {
+            engine: self,
+            query,
+            question,
+            now,
+            rounds,
+            turn,
+            fact_key,
+            names,
+            sampler,
+            out,
+        };
+        self.decide(desk, key)
     }
 
     /// Writes the reply to one client that waited for `ask`; `out` as for [`Engine::answer`].
@@ -70,10 +113,28 @@ impl Engine {
             return Reply { len: 0, facts: NOBODY, renew: None };
         };
         let block = self.block(ask.block);
-        let turn = &mut scratch.turn;
-        let mut desk = Desk { query, question: &question, now, turn, out };
-        match outcome {
-            Outcome::Fresh(entry) => desk.serve(block, ask.block, entry.record(), Source::Forward),
+        let Scratch { turn, fact_key, names, sampler, .. } = scratch;
+        let (rounds, question) = (Some(0), &question);
+        let mut desk = Desk {
+            engine: self,
+            query,
+            question,
+            now,
+            rounds,
+            turn,
+            fact_key,
+            names,
+            sampler,
+            out,
+        };
+        let mut reply = match outcome {
+            Outcome::Fresh(entry) => {
+                let reply = desk.serve(block, ask.block, entry.record(), Source::Forward);
+                if exists(&reply.facts) {
+                    desk.see(ask.key.name(), ROOT, false, 0);
+                }
+                reply
+            }
             Outcome::Stale(entry) => {
                 if let Some(cache) = &block.cache {
                     cache.mark(&ask.key, entry, |renewal| renewal.keeps_waiting(ask.asked, now));
@@ -83,7 +144,9 @@ impl Engine {
             Outcome::Failed { rcode, extended_error } => {
                 desk.refuse(ask.block, block, *rcode, *extended_error, Source::Refusal)
             }
-        }
+        };
+        reply.facts.shortcut = ask.shortcut;
+        reply
     }
 
     /// Why a query gets no reply whatever it says.
@@ -97,6 +160,12 @@ impl Engine {
         let listener = self.listeners.get(usize::from(query.listener.0));
         let is_own = listener.is_some_and(|listener| listener.address == query.source);
         is_own.then_some(DropReason::Own)
+    }
+
+    /// Whether a lower-case wire name may be a step through a search list beyond the cluster's.
+    fn is_below_host_domain(&self, name: &[u8]) -> bool {
+        let is_below = |domain: &Name| wire_is_at_or_below(name, domain.wire());
+        self.host_domains.iter().any(is_below)
     }
 
     /// Decides about a well-formed query: whose is it, may it be asked, is the answer ours to give,
@@ -126,8 +195,18 @@ impl Engine {
         let Some(route) = block.route(place).or_else(|| block.route(key.name())) else {
             return Verdict::Reply(desk.answer_without_route(id, block));
         };
-        desk.look_up(id, block, route, key)
+        desk.look_up(Way { id, block, route }, key)
     }
+}
+
+/// The end of every name.
+const ROOT: &[u8] = &[0];
+
+/// Whether the reply says that the name exists.
+fn exists(facts: &Facts) -> bool {
+    let is_answer =
+        matches!(facts.source, Source::CacheSuccess | Source::CacheDenial | Source::Forward);
+    is_answer && facts.rcode == rcode::NOERROR
 }
 
 /// Facts of a packet no block was found for.
@@ -137,15 +216,23 @@ const NOBODY: Facts = Facts {
     rcode: rcode::REFUSED,
     dnssec_ok: false,
     source: Source::Refusal,
+    shortcut: Shortcut::NotAnExpansion,
 };
 
 /// One query on the desk: everything the steps share.
-struct Desk<'a> {
-    query: &'a Query<'a>,
-    question: &'a Question<'a>,
-    now: Now,
+pub(super) struct Desk<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) query: &'a Query<'a>,
+    pub(super) question: &'a Question<'a>,
+    pub(super) now: Now,
+    /// How often the question may still be put off until facts are learned; `None` if it is decided
+    /// for the first time.
+    pub(super) rounds: Option<u8>,
     turn: &'a mut u32,
-    out: &'a mut [u8],
+    pub(super) fact_key: &'a mut KeyBuffer,
+    pub(super) names: &'a mut Vec<u8>,
+    pub(super) sampler: &'a mut Sampler,
+    pub(super) out: &'a mut [u8],
 }
 
 impl Desk<'_> {
@@ -198,11 +285,8 @@ impl Desk<'_> {
     /// `hosts`: what the table says, NXDOMAIN if it is the last word.
     fn answer_from_hosts(&mut self, id: BlockId, block: &Block, name: &[u8]) -> Option<Reply> {
         let (table, config) = (block.hosts.as_ref()?, block.config.hosts.as_ref()?);
-        let is_under = |zones: &[super::wire::name::Name]| {
-            zones.is_empty()
-                || zones
-                    .iter()
-                    .any(|zone| super::wire::name::wire_is_at_or_below(name, zone.wire()))
+        let is_under = |zones: &[Name]| {
+            zones.is_empty() || zones.iter().any(|zone| wire_is_at_or_below(name, zone.wire()))
         };
         if self.question.qclass != class::IN || !is_under(&config.zones) {
             return None;
@@ -233,19 +317,58 @@ impl Desk<'_> {
     }
 
     /// The cache: a fresh answer, an expired one whose renewal failed, or a question for upstream.
-    fn look_up(
-        &mut self,
-        id: BlockId,
-        block: &Block,
-        route: &Route,
-        key: &mut KeyBuffer,
-    ) -> Verdict {
-        let header = &self.question.header;
+    fn look_up(&mut self, way: Way<'_>, key: &mut KeyBuffer) -> Verdict {
         let flags = Flags {
             dnssec_ok: self.question.dnssec_ok(),
-            checking_disabled: header.has(flag::CD),
+            checking_disabled: self.question.header.has(flag::CD),
             synthesised: None,
         };
+        match &way.block.search {
+            Some(policy) if policy.is_below(key.name()) => {
+                self.look_up_below(way, policy, flags, key)
+            }
+            _ => {
+                let is_step = self.engine.is_below_host_domain(key.name());
+                let verdict = self.look_up_plainly(way, flags, key);
+                if is_step { marked(verdict, Reason::HostDomain) } else { verdict }
+            }
+        }
+    }
+
+    /// What upstream said to the very question, or a question for upstream.
+    pub(super) fn look_up_plainly(
+        &mut self,
+        way: Way<'_>,
+        flags: Flags,
+        key: &mut KeyBuffer,
+    ) -> Verdict {
+        if let Some(verdict) = self.look_up_known(way, flags, key) {
+            return verdict;
+        }
+        let key =
+            key.complete(way.route.id, self.question.qtype, self.question.qclass, flags).into();
+        let ask = Ask {
+            asked: self.now,
+            block: way.id,
+            route: way.route.id,
+            key,
+            stale: None,
+            client_timer_millis: 0,
+            renewal: false,
+            shortcut: Shortcut::NotAnExpansion,
+            company: None,
+            audits: None,
+        };
+        self.ask_if_desired(way.id, way.block, ask)
+    }
+
+    /// The cache, for what upstream said to the very question; `None` if that was never asked.
+    pub(super) fn look_up_known(
+        &mut self,
+        Way { id, block, route }: Way<'_>,
+        flags: Flags,
+        key: &mut KeyBuffer,
+    ) -> Option<Verdict> {
         let key = key.complete(route.id, self.question.qtype, self.question.qclass, flags);
         let now = self.now;
         let ask = |stale, client_timer_millis, renewal| Ask {
@@ -256,13 +379,12 @@ impl Desk<'_> {
             stale,
             client_timer_millis,
             renewal,
+            shortcut: Shortcut::NotAnExpansion,
+            company: None,
+            audits: None,
         };
-        let Some(cache) = &block.cache else {
-            return self.ask_if_desired(id, block, ask(None, 0, false));
-        };
-        let Some(mut found) = cache.find(key, now) else {
-            return self.ask_if_desired(id, block, ask(None, 0, false));
-        };
+        let cache = block.cache.as_ref()?;
+        let mut found = cache.find(key, now)?;
         let copy = |found: &Resident<'_>| Some(Arc::new(found.record().into()));
         if found.record().is_fresh(now) {
             let source = hit_source(found.record());
@@ -270,10 +392,14 @@ impl Desk<'_> {
             if is_renewal_due(cache, route, &mut found, now) {
                 reply.renew = Some(ask(copy(&found), 0, true));
             }
-            return Verdict::Reply(reply);
+            drop(found);
+            if exists(&reply.facts) {
+                self.see(key::name(key), ROOT, false, 0);
+            }
+            return Some(Verdict::Reply(reply));
         }
         if !found.record().is_servable_stale(now, cache.stale_window_millis()) {
-            return self.ask_if_desired(id, block, ask(None, 0, false));
+            return Some(self.ask_if_desired(id, block, ask(None, 0, false)));
         }
         let client_timer_millis = cache
             .config
@@ -281,13 +407,14 @@ impl Desk<'_> {
             .as_ref()
             .map_or(0, |stale| stale.client_timer.as_millis() as u64);
         if !found.record().renewal().has_failed() && client_timer_millis > 0 {
-            return self.ask_if_desired(id, block, ask(copy(&found), client_timer_millis, false));
+            let ask = ask(copy(&found), client_timer_millis, false);
+            return Some(self.ask_if_desired(id, block, ask));
         }
         let mut reply = self.serve(block, id, found.record(), Source::Stale);
         if found.change_renewal(|renewal| renewal.claim(now, &route.health)) {
             reply.renew = Some(ask(copy(&found), 0, true));
         }
-        Verdict::Reply(reply)
+        Some(Verdict::Reply(reply))
     }
 
     /// Asks upstream only for clients that want recursion (RFC 1035 section 4.1.1).
@@ -299,18 +426,25 @@ impl Desk<'_> {
     }
 
     /// Writes a record as the reply.
-    fn serve(&mut self, block: &Block, id: BlockId, entry: Record<'_>, source: Source) -> Reply {
+    pub(super) fn serve(
+        &mut self,
+        block: &Block,
+        id: BlockId,
+        entry: Record<'_>,
+        source: Source,
+    ) -> Reply {
         let extended = match (source, entry.kind()) {
             (Source::Stale, _) if entry.rcode() == rcode::NXDOMAIN => {
                 Some(extended_error::STALE_NXDOMAIN_ANSWER)
             }
             (Source::Stale, _) => Some(extended_error::STALE_ANSWER),
             (_, Kind::Failure) => Some(extended_error::CACHED_ERROR),
+            (Source::SearchPath, _) if block.config.debug => Some(extended_error::SYNTHESIZED),
             _ => None,
         };
         let age = match source {
             Source::Stale => Age::Expired(STALE_TTL_SECS),
-            _ if block.cache.as_ref().is_some_and(|cache| cache.config.keep_ttl) => Age::Kept,
+            _ if source != Source::SearchPath && keeps_ttl(block) => Age::Kept,
             _ => entry.age(self.now),
         };
         let shape = self.shape(block, extended);
@@ -359,18 +493,19 @@ impl Desk<'_> {
         Verdict::Reply(Reply { len, facts, renew: None })
     }
 
-    fn reply(&self, id: BlockId, len: usize, rcode: u8, source: Source) -> Reply {
+    pub(super) fn reply(&self, id: BlockId, len: usize, rcode: u8, source: Source) -> Reply {
         let facts = Facts {
             block: Some(id),
             qtype: self.question.qtype,
             rcode,
             dnssec_ok: self.question.dnssec_ok(),
             source,
+            shortcut: Shortcut::NotAnExpansion,
         };
         Reply { len, facts, renew: None }
     }
 
-    fn shape(&self, block: &Block, extended: Option<u16>) -> Shape {
+    pub(super) fn shape(&self, block: &Block, extended: Option<u16>) -> Shape {
         self.shape_within(block.config.bufsize, extended)
     }
 
@@ -392,6 +527,10 @@ impl Desk<'_> {
         });
         Shape { len_max, opt }
     }
+}
+
+fn keeps_ttl(block: &Block) -> bool {
+    block.cache.as_ref().is_some_and(|cache| cache.config.keep_ttl)
 }
 
 fn hit_source(record: Record<'_>) -> Source {

@@ -14,6 +14,7 @@ use super::cache::shared::{Resident, Store};
 use super::policy::hosts::HostsTable;
 use super::policy::loops::LoopProbe;
 use super::policy::route::Route;
+use super::policy::search::SearchPolicy;
 use super::wire::name::{Name, wire_is_at_or_below};
 use crate::config;
 
@@ -30,6 +31,8 @@ pub struct Block {
     pub hosts: Option<Arc<ArcSwap<HostsTable>>>,
     /// Its `loop` probe.
     pub probe: Option<Arc<LoopProbe>>,
+    /// Its `searchpath`.
+    pub search: Option<SearchPolicy>,
 }
 
 impl Block {

@@ -1,6 +1,7 @@
 //! What upstream said, and what becomes of it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::block::{Block, BlockCache};
 use super::cache::entry::Entry;
@@ -28,6 +29,7 @@ impl Engine {
 
     /// [`Engine::learn`] for a caller that has looked at the message already.
     pub fn learn_digest(&self, ask: &Ask, mut digest: Digest, now: Now) -> Outcome {
+        self.learned.fetch_add(1, Ordering::Relaxed);
         let block = self.block(ask.block);
         let (positive, negative) = block.cache.as_ref().map_or((UNBOUNDED, UNBOUNDED), |cache| {
             (cache.success_bounds(), cache.denial_bounds())
@@ -105,7 +107,7 @@ impl BlockCache {
     }
 
     /// Keeps an answer where its kind belongs, and forgets what the other kind said.
-    fn keep(&self, key: &Key, entry: &Entry) {
+    pub(super) fn keep(&self, key: &Key, entry: &Entry) {
         let (part, store, other) = match entry.record().kind() {
             Kind::Success => (&self.config.success, &self.success, &self.denial),
             Kind::Denial | Kind::Failure => (&self.config.denial, &self.denial, &self.success),

@@ -6,22 +6,30 @@
 
 mod ahead;
 mod answer;
+mod audit;
 pub mod block;
 pub mod cache;
+mod facts;
 mod learn;
 pub mod policy;
+mod refresh;
+mod shortcut;
 pub mod shelf;
 pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use ahead::Glimpse;
+pub use audit::Contradiction;
 use block::Block;
 use cache::entry::Entry;
 use cache::key::{Key, KeyBuffer};
 use cache::shared::Store;
+use policy::hot::{HotNames, Sampler};
 use policy::route::ZoneTable;
+use wire::name::Name;
 
 /// A reading of the monotonic clock, in milliseconds since an arbitrary point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -127,6 +135,25 @@ pub struct Ask {
     pub renewal: bool,
     /// When it was made.
     pub asked: Now,
+    /// What became of a shortcut, for whoever counts the reply.
+    pub shortcut: Shortcut,
+    /// Other questions that come with it.
+    pub company: Option<Box<Company>>,
+    /// Whether it checks what was synthesised under `searchpath` of this block, for clients of
+    /// this address.
+    pub audits: Option<(BlockId, ListenerId)>,
+}
+
+/// Questions that come with a question.
+#[derive(Debug, Clone, Default)]
+pub struct Company {
+    /// Asked at the same time, and waited for instead of the question itself, which is decided again
+    /// ([`Engine::answer_again`]) once the first of them is answered.
+    pub first: Vec<Ask>,
+    /// Asked at the same time; nobody waits for them.
+    pub beside: Vec<Ask>,
+    /// How often the question may be decided again.
+    pub rounds: u8,
 }
 
 /// What became of a question.
@@ -175,6 +202,88 @@ pub struct Facts {
     pub dnssec_ok: bool,
     /// Who answered.
     pub source: Source,
+    /// What became of a shortcut through a search list.
+    pub shortcut: Shortcut,
+}
+
+/// What became of a shortcut through a search list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shortcut {
+    /// The name is below no search domain, or `searchpath` is off.
+    #[default]
+    NotAnExpansion,
+    /// Denied, because a name above it does not exist.
+    Cut {
+        /// Whether this spared upstream a question.
+        is_spared: bool,
+    },
+    /// Answered with the name that exists further down the search list.
+    Rewritten {
+        /// Questions the client need not ask any more for this type.
+        skipped: u8,
+        /// Questions that upstream was not asked; counted with the reply for which the list was
+        /// walked.
+        spared: u8,
+    },
+    /// None was taken.
+    NotTaken(Reason),
+}
+
+/// Why no shortcut was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The name asked exists itself.
+    Exists,
+    /// Something that would have to be known is not.
+    Unknown,
+    /// No name of the search list exists.
+    NoneExists,
+    /// The first name that exists has no records of the type asked, and a later one may have.
+    NoData,
+    /// The name is below no namespace that is known to exist, or has one label only: it may have
+    /// been meant as it was asked.
+    NoNamespace,
+    /// The same client asks this name as a step of another namespace's search list.
+    OtherNamespace,
+    /// The same lookup was answered without a shortcut for its other type of address a moment ago.
+    OtherType,
+    /// The name is below a search domain of the host: a later step.
+    HostDomain,
+    /// The name is below a Service that exists: an endpoint that may be away.
+    BelowService,
+    /// Upstream does not say what would have to be known.
+    Failing,
+    /// The namespace is left out by `except`.
+    LeftOut,
+    /// `searchpath cut`.
+    CutsOnly,
+    /// The type, class or flags (DO, CD) of the query want what upstream says.
+    Verbatim,
+    /// `acl` or `hosts` has a word in it.
+    OtherDirective,
+    /// A boundary was switched off after a contradiction.
+    SwitchedOff,
+}
+
+impl Reason {
+    /// Every one, in order.
+    pub const ALL: [Self; 15] = [
+        Self::Exists,
+        Self::Unknown,
+        Self::NoneExists,
+        Self::NoData,
+        Self::NoNamespace,
+        Self::OtherNamespace,
+        Self::OtherType,
+        Self::HostDomain,
+        Self::BelowService,
+        Self::Failing,
+        Self::LeftOut,
+        Self::CutsOnly,
+        Self::Verbatim,
+        Self::OtherDirective,
+        Self::SwitchedOff,
+    ];
 }
 
 /// Who answered.
@@ -188,6 +297,8 @@ pub enum Source {
     CacheFailure,
     /// The cache, with an expired answer.
     Stale,
+    /// `searchpath`, from what is known about other names.
+    SearchPath,
     /// Upstream, just now.
     Forward,
     /// `hosts`.
@@ -226,6 +337,12 @@ pub struct Scratch {
     turn: u32,
     /// Where keys are built.
     key: KeyBuffer,
+    /// Where keys of facts are built.
+    fact_key: KeyBuffer,
+    /// Where names are written out.
+    names: Vec<u8>,
+    /// Which questions are looked at for `hotnames`.
+    sampler: Sampler,
 }
 
 /// Decides about packets under one configuration. Shared by all planes; replaced by a reload,
@@ -242,6 +359,16 @@ pub struct Engine {
     host: String,
     /// Where the answers of most blocks are.
     shared: Option<Store>,
+    /// The names asked most; `None`: `hotnames off`.
+    hot: Option<Arc<HotNames>>,
+    /// The host's search domains, of all blocks.
+    host_domains: Vec<Name>,
+    /// Counts what was learned.
+    learned: AtomicU64,
+    /// Whether any block has `hosts` or `acl`.
+    has_tables: bool,
+    /// Whether a part of a cluster domain has a block or a `forward` of its own.
+    has_enclaves: bool,
 }
 
 /// A listen address and what is served there.
@@ -262,6 +389,16 @@ impl Engine {
     /// The listen addresses, by [`ListenerId`].
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// The names asked most; `None`: `hotnames off`.
+    pub fn hot(&self) -> Option<&HotNames> {
+        self.hot.as_deref()
+    }
+
+    /// How often something was learned.
+    fn learned(&self) -> u64 {
+        self.learned.load(Ordering::Relaxed)
     }
 
     fn block(&self, id: BlockId) -> &Block {

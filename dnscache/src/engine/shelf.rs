@@ -6,14 +6,18 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 
 use super::block::{Block, BlockCache};
 use super::cache::shared::{Limit, Store, Usage};
 use super::policy::hosts::HostsTable;
+use super::policy::hot::HotNames;
 use super::policy::loops::LoopProbe;
 use super::policy::route::{Route, RouteHealth, ZoneTable};
+use super::policy::search::SearchPolicy;
+use super::policy::search::state::SearchState;
 use super::wire::name::Name;
 use super::{BlockId, Engine, Listener, ListenerId, RouteId};
 use crate::config::{self, Config};
@@ -41,6 +45,10 @@ pub struct Shelf {
     routes: HashMap<String, (RouteId, Arc<RouteHealth>)>,
     routes_made: u32,
     listeners: Vec<SocketAddr>,
+    /// What was found out about search lists, by block and cluster domain.
+    searches: HashMap<String, Arc<SearchState>>,
+    /// The names asked most, and how many are followed.
+    hot: Option<(usize, Arc<HotNames>)>,
 }
 
 /// What an engine needs to know that no configuration says.
@@ -83,6 +91,7 @@ impl Shelf {
                 probe: block
                     .detect_loop
                     .then(|| Arc::new(LoopProbe::new(probe_name(block, surroundings, index)))),
+                search: block.search.as_ref().map(|search| self.search_of(block, search)),
                 config: block.clone(),
             })
             .collect();
@@ -90,7 +99,36 @@ impl Shelf {
             self.routes.retain(|_, (id, _)| taken.contains(id));
         }
         let listeners = self.listeners_of(config);
-        Engine { blocks, listeners, host: surroundings.host.clone(), shared: self.shared.clone() }
+        Engine {
+            blocks,
+            listeners,
+            host: surroundings.host.clone(),
+            shared: self.shared.clone(),
+            hot: config.hot.as_ref().map(|hot| self.hot_of(hot.size)),
+            host_domains: host_domains(config),
+            learned: AtomicU64::new(0),
+            has_enclaves: has_enclaves(config),
+            has_tables: config
+                .blocks
+                .iter()
+                .any(|block| block.hosts.is_some() || !block.acl.is_empty()),
+        }
+    }
+
+    fn search_of(&mut self, block: &config::Block, search: &config::SearchPath) -> SearchPolicy {
+        let purpose = format!("{} {} {}", block.server_label, zones_label(block), search.domain);
+        let state = self.searches.entry(purpose).or_default();
+        // Whatever is different now, from the search list to an `acl`, counts at once.
+        state.renounce();
+        SearchPolicy::new(search.clone(), Arc::clone(state))
+    }
+
+    /// The table of this size; another size starts anew, which costs a minute of counting.
+    fn hot_of(&mut self, size: usize) -> Arc<HotNames> {
+        if self.hot.as_ref().is_none_or(|(known, _)| *known != size) {
+            self.hot = Some((size, Arc::new(HotNames::new(size))));
+        }
+        self.hot.as_ref().map(|(_, hot)| Arc::clone(hot)).expect("it was made above")
     }
 
     /// The number of a listen address; the same for every configuration.
@@ -210,6 +248,29 @@ impl Shelf {
         };
         config.blocks.iter().map(cache_of).collect()
     }
+}
+
+/// Whether a part of a cluster domain is another block's or another `forward`'s.
+fn has_enclaves(config: &Config) -> bool {
+    let searches = config.blocks.iter().filter_map(|block| block.search.as_ref());
+    let domains: Vec<&Name> = searches.map(|search| &search.domain).collect();
+    let is_enclave =
+        |zone: &Name| domains.iter().any(|domain| zone != *domain && zone.is_at_or_below(domain));
+    config.blocks.iter().any(|block| {
+        let forwards = block.forwards.iter();
+        let cuts = forwards.flat_map(|forward| forward.except.iter().chain([&forward.from]));
+        block.zones.iter().chain(cuts).any(is_enclave)
+    })
+}
+
+/// The host's search domains, each once.
+fn host_domains(config: &Config) -> Vec<Name> {
+    let searches = config.blocks.iter().filter_map(|block| block.search.as_ref());
+    let mut domains: Vec<Name> =
+        searches.flat_map(|search| search.host_domains.iter().cloned()).collect();
+    domains.sort();
+    domains.dedup();
+    domains
 }
 
 /// A store with this bound that holds what `earlier` held.

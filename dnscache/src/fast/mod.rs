@@ -286,8 +286,14 @@ mod tests {
     use crate::engine::{Facts, Now, Source};
 
     const WORKERS: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not 0");
-    const FACTS: Facts =
-        Facts { block: None, qtype: 0, rcode: 0, dnssec_ok: false, source: Source::Refusal };
+    const FACTS: Facts = Facts {
+        block: None,
+        qtype: 0,
+        rcode: 0,
+        dnssec_ok: false,
+        source: Source::Refusal,
+        shortcut: crate::engine::Shortcut::NotAnExpansion,
+    };
 
     /// Answers every packet with its shard.
     struct ShardTeller(u8);

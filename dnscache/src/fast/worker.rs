@@ -201,8 +201,14 @@ mod tests {
     use crate::engine::Source;
     use crate::fast::socket;
 
-    const FACTS: Facts =
-        Facts { block: None, qtype: 0, rcode: 0, dnssec_ok: false, source: Source::Refusal };
+    const FACTS: Facts = Facts {
+        block: None,
+        qtype: 0,
+        rcode: 0,
+        dnssec_ok: false,
+        source: Source::Refusal,
+        shortcut: crate::engine::Shortcut::NotAnExpansion,
+    };
 
     /// Answers with the plan's text and the packet; panics at "panic", drops "drop", panics in
     /// the accounts at "unaccountable", and reports what it accounted for.

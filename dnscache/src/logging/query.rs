@@ -4,15 +4,18 @@
 //! {remote}:{port} - {id} "{type} {class} {name} {proto} {size} {do} {bufsize}" {rcode} {rflags} {rsize} {duration}
 //! 10.0.0.7:50759 - 29008 "A IN example.org. udp 41 false 4096" NOERROR qr,rd,ra 68 0.000123s
 //! ```
+//!
+//! With `shortcuts`, lines of steps through a search list end with what became of them:
+//! ` search=cut`, ` search=rewritten:4` (questions spared) or ` search=none:exists` (why not).
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 
 use crate::config::Log;
-use crate::counts::{rcode_label, type_label};
+use crate::counts::{rcode_label, reason_label, type_label};
 use crate::engine::wire::header::{HEADER_LEN, class, rcode, rtype};
 use crate::engine::wire::name::{LABEL_MAX, NAME_MAX, Name};
-use crate::engine::{Facts, Query, Source, Transport};
+use crate::engine::{Facts, Query, Shortcut, Source, Transport};
 
 /// The target of the query log's events, by which the filter knows them.
 pub(super) const TARGET: &str = "query";
@@ -28,8 +31,9 @@ pub fn query(
     reply: &[u8],
     duration_us: u64,
 ) {
-    let line =
-        Line { asked: Asked::read(query.packet), query, facts, request_len, reply, duration_us };
+    let asked = Asked::read(query.packet);
+    let shortcuts = log.shortcuts;
+    let line = Line { asked, query, facts, request_len, reply, duration_us, shortcuts };
     if wanted(log, &line) {
         tracing::info!(target: TARGET, "{line}");
     }
@@ -60,6 +64,8 @@ struct Line<'l> {
     request_len: usize,
     reply: &'l [u8],
     duration_us: u64,
+    /// Whether it says what became of a shortcut.
+    shortcuts: bool,
 }
 
 impl Line<'_> {
@@ -96,6 +102,15 @@ impl Line<'_> {
         }
     }
 
+    fn write_shortcut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.facts.shortcut {
+            Shortcut::NotAnExpansion => Ok(()),
+            Shortcut::Cut { .. } => f.write_str(" search=cut"),
+            Shortcut::Rewritten { skipped, .. } => write!(f, " search=rewritten:{skipped}"),
+            Shortcut::NotTaken(reason) => write!(f, " search=none:{}", reason_label(reason)),
+        }
+    }
+
     /// The UDP size the client offered: 512 without EDNS, everything over TCP.
     fn buffer_size(&self) -> u16 {
         match self.query.transport {
@@ -124,7 +139,8 @@ impl Display for Line<'_> {
             self.reply.len(),
             self.duration_us / 1_000_000,
             self.duration_us % 1_000_000,
-        )
+        )?;
+        if self.shortcuts { self.write_shortcut(f) } else { Ok(()) }
     }
 }
 
@@ -245,7 +261,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::ListenerId;
+    use crate::engine::{ListenerId, Reason};
 
     /// A query for `name` (wire form) of type A with the ID 29008, RD set.
     fn packet(name: &[u8], additional: &[u8]) -> Vec<u8> {
@@ -266,7 +282,14 @@ mod tests {
     }
 
     fn facts(rcode: u8) -> Facts {
-        Facts { block: None, qtype: 1, rcode, dnssec_ok: false, source: Source::Forward }
+        Facts {
+            block: None,
+            qtype: 1,
+            rcode,
+            dnssec_ok: false,
+            source: Source::Forward,
+            shortcut: Shortcut::NotAnExpansion,
+        }
     }
 
     fn with_line<T>(
@@ -283,7 +306,8 @@ mod tests {
         };
         let asked = Asked::read(packet);
         let request_len = packet.len();
-        look(&Line { asked, query: &query, facts, request_len, reply, duration_us: 123 })
+        let (duration_us, shortcuts) = (123, true);
+        look(&Line { asked, query: &query, facts, request_len, reply, duration_us, shortcuts })
     }
 
     fn text(packet: &[u8], facts: &Facts, reply: &[u8]) -> String {
@@ -318,12 +342,34 @@ mod tests {
             request_len: 29,
             reply: &reply,
             duration_us: 2_500_000,
+            shortcuts: false,
         };
         assert_eq!(
             line.to_string(),
             "[::1]:53000 - 29008 \"A IN example.org. tcp 29 true 65535\" SERVFAIL qr,rd,ra 12 \
              2.500000s"
         );
+    }
+
+    #[test]
+    fn a_line_ends_with_the_shortcut_if_it_is_asked_for() {
+        let (packet, reply) = (packet(EXAMPLE, &[]), reply(0, 1));
+        for (shortcut, end) in [
+            (Shortcut::NotAnExpansion, "s"),
+            (Shortcut::Cut { is_spared: true }, "s search=cut"),
+            (Shortcut::Cut { is_spared: false }, "s search=cut"),
+            (Shortcut::Rewritten { skipped: 4, spared: 0 }, "s search=rewritten:4"),
+            (Shortcut::NotTaken(Reason::Exists), "s search=none:exists"),
+            (Shortcut::NotTaken(Reason::NoNamespace), "s search=none:no-namespace"),
+        ] {
+            let facts = Facts { shortcut, ..facts(3) };
+            let shown = with_line(&packet, &facts, &reply, |line| line.to_string());
+            assert!(shown.ends_with(&format!("0.000123{end}")), "{shown}");
+            let plain = with_line(&packet, &facts, &reply, |line| {
+                Line { asked: Asked::read(&packet), shortcuts: false, ..*line }.to_string()
+            });
+            assert!(plain.ends_with("0.000123s"), "{plain}");
+        }
     }
 
     #[test]
@@ -369,7 +415,8 @@ mod tests {
     #[test]
     fn zones_and_classes_select_lines() {
         let zone = |text| Name::from_text(text).expect("a well-formed name");
-        let log = |zones, denial| Log { zones, success: false, denial, error: false };
+        let log =
+            |zones, denial| Log { zones, success: false, denial, error: false, shortcuts: false };
         let wanted_with = |log: &Log| {
             with_line(&packet(EXAMPLE, &[]), &facts(3), &reply(0, 1), |line| wanted(log, line))
         };
@@ -377,7 +424,13 @@ mod tests {
         assert!(wanted_with(&log(vec![zone("net"), zone("org")], true)));
         assert!(!wanted_with(&log(vec![zone("net")], true)));
         assert!(!wanted_with(&log(vec![], false)));
-        let all = Log { zones: vec![zone("org")], success: true, denial: true, error: true };
+        let all = Log {
+            zones: vec![zone("org")],
+            success: true,
+            denial: true,
+            error: true,
+            shortcuts: false,
+        };
         assert!(!with_line(&[0; 12], &facts(1), &[], |line| wanted(&all, line)));
     }
 

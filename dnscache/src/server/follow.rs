@@ -43,7 +43,7 @@ pub enum Event {
 
 /// The tasks that keep watch over one configuration; dropping it ends them.
 pub struct Followers {
-    #[expect(dead_code, reason = "dropping the set is what ends the tasks")]
+    /// Dropping the set is what ends them.
     tasks: JoinSet<()>,
 }
 
@@ -51,6 +51,11 @@ impl Followers {
     /// Nobody keeps watch.
     pub fn none() -> Self {
         Self { tasks: JoinSet::new() }
+    }
+
+    /// Adds a task that ends with the others.
+    pub fn also(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
     }
 
     /// Starts to watch what the configuration in force names. `hosts` are its files, read before.

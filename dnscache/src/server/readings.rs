@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Plan;
 use super::running::Counts;
+use crate::admin::hot::{HotNameReading, HotReading};
 use crate::admin::self_check::SelfChecks;
 use crate::admin::sources::{
     BlockSource, CachePartReading, CacheReading, ConnectionReading, ForwardReading, HostsReading,
-    ReloadReading, Sources, UpstreamReading,
+    RefreshReading, ReloadReading, SearchStateReading, Sources, UpstreamReading,
 };
+use crate::clock;
 use crate::config::{self, Config};
-use crate::counts::HistogramReading;
+use crate::counts::{HistogramReading, RefreshCounts, SearchReading};
+use crate::engine::block::Block;
 use crate::engine::cache::shared::{Store, Usage};
 use crate::engine::shelf::{Shelf, zones_label};
 use crate::slow::upstream::UpstreamCounts;
@@ -31,12 +34,16 @@ pub fn sources(
     });
     let (cached, shelf) = (Arc::clone(plan), Arc::clone(shelf));
     let upstreams = Arc::clone(&counts.upstreams);
-    let hosting = Arc::clone(plan);
+    let (hosting, searching) = (Arc::clone(plan), Arc::clone(plan));
+    let refreshing = Arc::clone(&counts.refreshes);
+    let (asked, renewing) = (Arc::clone(plan), Arc::clone(&counts.refreshes));
     let (failed, fingerprint) = (Arc::clone(&counts.reloads_failed), config.fingerprint);
     Sources {
         blocks: blocks.collect(),
         planes: Some(Arc::clone(&counts.planes)),
         caches: Some(Box::new(move || caches(&cached, &shelf))),
+        searches: Some(Box::new(move || searches(&searching))),
+        refreshes: Some(Box::new(move || refreshes(&refreshing))),
         forwards: Some(Box::new(move || forwards(&upstreams))),
         hosts: config.blocks.iter().any(|block| block.hosts.is_some()).then(
             || -> Box<dyn Fn() -> HostsReading + Send + Sync> { Box::new(move || hosts(&hosting)) },
@@ -45,6 +52,7 @@ pub fn sources(
             failed: failed.load(Ordering::Relaxed),
             version: Some(("fingerprint".to_owned(), format!("{fingerprint:016x}"))),
         })),
+        hot: Some(Box::new(move || hot(&asked, &renewing))),
         self_checks: config.health.is_some().then_some(self_checks),
     }
 }
@@ -61,12 +69,14 @@ fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
         ("forward", !block.forwards.is_empty()),
         ("health", config.health.is_some()),
         ("hosts", block.hosts.is_some()),
+        ("hotnames", config.hot.is_some()),
         ("loadbalance", block.rotate),
         ("log", block.log.is_some()),
         ("loop", block.detect_loop),
         ("prometheus", !config.prometheus.is_empty()),
         ("ready", !config.ready.is_empty()),
         ("reload", config.reload.is_some()),
+        ("searchpath", block.search.is_some()),
         ("whoami", block.whoami),
     ];
     used.into_iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name).collect()
@@ -98,7 +108,7 @@ fn caches(plan: &Plan, shelf: &Mutex<Shelf>) -> CacheReading {
 }
 
 /// Entries and evictions of one kind in one block.
-fn residents(block: &crate::engine::block::Block, is_success: bool, store: &Store) -> (u64, u64) {
+fn residents(block: &Block, is_success: bool, store: &Store) -> (u64, u64) {
     let Usage { residents, .. } = store.usage();
     let of_block = residents.iter().filter(|tally| {
         tally.is_success == is_success && block.routes.iter().any(|route| route.id == tally.route)
@@ -106,6 +116,33 @@ fn residents(block: &crate::engine::block::Block, is_success: bool, store: &Stor
     of_block.fold((0, 0), |(entries, evicted), tally| {
         (entries + tally.entries, evicted + tally.evicted)
     })
+}
+
+/// What `/hot` tells.
+fn hot(plan: &Plan, refreshes: &RefreshCounts) -> HotReading {
+    let names = plan.engine.hot().map_or_else(Vec::new, |names| names.hottest(clock::now()));
+    let blocks = plan.counts.iter().map(|counts| counts.read());
+    let (mut questions, mut search) = (0, SearchReading::default());
+    for block in blocks {
+        questions += block.requests.iter().map(|requests| requests.count).sum::<u64>();
+        search.noise += block.search.noise;
+        search.skipped += block.search.skipped;
+        search.rewrites += block.search.rewrites;
+        search.cuts += block.search.cuts;
+    }
+    let refreshes = refreshes.read();
+    HotReading {
+        uptime_secs: clock::uptime().as_secs_f64(),
+        questions,
+        search_noise: search.noise,
+        questions_saved: search.skipped,
+        rewrites: search.rewrites,
+        cuts: search.cuts,
+        refreshes: refreshes.asked,
+        refreshes_per_second_max: refreshes.budget_per_second,
+        followed: names.len() as u64,
+        names: names.iter().map(HotNameReading::from).collect(),
+    }
 }
 
 fn forwards(counts: &UpstreamCounts) -> ForwardReading {
@@ -140,6 +177,31 @@ fn duration(snapshot: &DurationSnapshot) -> (String, HistogramReading) {
         sum: snapshot.sum_secs,
     };
     (crate::counts::rcode_label(snapshot.rcode).into_owned(), reading)
+}
+
+/// What the blocks with `searchpath` found out.
+fn searches(plan: &Plan) -> Vec<SearchStateReading> {
+    let reading = |block: &Block| {
+        let state = &block.search.as_ref()?.state;
+        Some(SearchStateReading {
+            server: block.config.server_label.clone(),
+            zone: zones_label(&block.config),
+            audits: state.audits(),
+            contradictions: state.contradictions(),
+            boundaries_off: state.boundaries_off(clock::now()) as u64,
+        })
+    };
+    plan.engine.blocks().iter().filter_map(reading).collect()
+}
+
+fn refreshes(counts: &RefreshCounts) -> RefreshReading {
+    let count = counts.read();
+    RefreshReading {
+        names: count.names,
+        refreshes: count.asked,
+        skipped: count.left_out,
+        budget_per_second: count.budget_per_second,
+    }
 }
 
 fn hosts(plan: &Plan) -> HostsReading {

@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
 use super::pages::AdminPages;
 use super::readings::sources;
+use super::refresh::keep_fresh;
 use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
-use crate::counts::{BlockCounts, PlaneCounts};
+use crate::counts::{BlockCounts, PlaneCounts, RefreshCounts};
 use crate::engine::shelf::{Shelf, Surroundings, zones_label};
 use crate::engine::{ListenerId, RouteId};
 use crate::fast::{Bound, FastPlane};
@@ -73,6 +74,8 @@ pub struct Counts {
     pub blocks: HashMap<(String, String), Arc<BlockCounts>>,
     /// Of the upstreams.
     pub upstreams: Arc<UpstreamCounts>,
+    /// Of what keeps hot names fresh.
+    pub refreshes: Arc<RefreshCounts>,
     /// Configurations that were refused.
     pub reloads_failed: Arc<AtomicU64>,
     /// How many shards each has.
@@ -319,6 +322,11 @@ impl Running {
         let notes = Notes { events: self.events.0.clone(), generation: self.generation };
         (self.followers, self.probes) =
             Followers::start(config, plan, &self.routes.load(), hosts, &notes);
+        if let Some(hot) = config.hot.clone() {
+            let counts = Arc::clone(&self.counts.refreshes);
+            let door = self.door.clone();
+            self.followers.also(keep_fresh(hot, Arc::clone(&self.plans), door, counts));
+        }
     }
 
     /// Opens the sockets of addresses that are not served yet.
@@ -448,6 +456,7 @@ impl Counts {
             planes: Arc::new(PlaneCounts::new(shards - 1)),
             blocks: HashMap::new(),
             upstreams: Arc::default(),
+            refreshes: Arc::default(),
             reloads_failed: Arc::default(),
             shards,
         }

@@ -6,7 +6,7 @@
 //! get SERVFAIL.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ use crate::clock;
 use crate::counts::{BlockCounts, PlaneCounts};
 use crate::engine::cache::key::Key;
 use crate::engine::wire::header::rcode;
-use crate::engine::{Ask, Failure, Now, Outcome, Query, Transport};
+use crate::engine::{Ask, Contradiction, Failure, Now, Outcome, Reply, Transport, Verdict};
 use crate::handoff::{Errand, Waiting};
+use crate::logging::Quiet;
 use crate::server::Plan;
 
 /// How long a question may take from its first client's arrival: a stub resolver gives up at 5 s,
@@ -56,6 +57,10 @@ struct Misses<R> {
     replying: AtomicUsize,
     /// Told when a question or such a task has ended.
     ended: Notify,
+    /// Whether nothing is asked any more.
+    is_over: AtomicBool,
+    /// The log line about contradictions that audits find.
+    contradictions: Quiet,
     counts: Arc<PlaneCounts>,
     now: fn() -> Now,
 }
@@ -65,6 +70,8 @@ struct Waiter {
     plan: Arc<Plan>,
     ask: Ask,
     client: Waiting,
+    /// Whether it waits for something else than its own question, which is decided again then.
+    is_put_off: bool,
 }
 
 /// A question nobody has asked yet.
@@ -82,6 +89,13 @@ impl Lead {
             count(counts);
         }
     }
+
+    /// Counts it as a renewal, if it renews something.
+    fn count_renewal(&self) {
+        if self.ask.stale.is_some() && self.ask.audits.is_none() {
+            self.count(|counts| counts.renewed(SHARD));
+        }
+    }
 }
 
 impl<R: Upstream> Misses<R> {
@@ -96,6 +110,8 @@ impl<R: Upstream> Misses<R> {
             table: Mutex::new(Table::new(limits)),
             replying: AtomicUsize::new(0),
             ended: Notify::new(),
+            is_over: AtomicBool::new(false),
+            contradictions: Quiet::new(),
             counts,
             now,
         })
@@ -129,6 +145,7 @@ impl<R: Upstream> Misses<R> {
                 drained_by = Some(Instant::now() + DRAIN);
             }
         }
+        self.is_over.store(true, Ordering::Release);
         let waiters = self.table().finish_all();
         self.reply_all(waiters, UNANSWERED).await;
     }
@@ -138,23 +155,43 @@ impl<R: Upstream> Misses<R> {
         self.table().is_empty() && self.replying.load(Ordering::Acquire) == 0
     }
 
-    /// Joins one errand; the first of its kind is asked.
+    /// Takes one errand and the questions that come with it.
     fn take(self: &Arc<Self>, errand: Errand) {
-        let Errand { plan, ask, client } = errand;
-        let lead = self.lead(&plan, &ask, client.as_ref());
+        let Errand { plan, mut ask, client } = errand;
+        let Some(company) = &mut ask.company else {
+            return self.join(&plan, &ask.clone(), client.map(|client| (ask, client)));
+        };
+        let mut beside = std::mem::take(&mut company.beside);
+        let mut first = std::mem::take(&mut company.first).into_iter();
+        let awaited = first.next();
+        beside.extend(first);
+        let own = awaited.unwrap_or_else(|| ask.clone());
+        self.join(&plan, &own, client.map(|client| (ask, client)));
+        beside.iter().for_each(|ask| self.join(&plan, ask, None));
+    }
+
+    /// Joins one question; the first of its kind is asked. A client may wait for it whose own
+    /// question is another one.
+    fn join(self: &Arc<Self>, plan: &Arc<Plan>, ask: &Ask, client: Option<(Ask, Waiting)>) {
+        let lead = self.lead(plan, ask, client.as_ref().map(|(_, client)| client));
         let is_client = client.is_some();
-        let arrival = client.map(|client| Arrival {
+        let arrival = client.map(|(own, client)| Arrival {
             address: client.source.ip(),
             shares: 1 + client.packet.len() / SHARE_LEN,
-            due: ask.stale.is_some().then(|| client.received.plus_millis(ask.client_timer_millis)),
-            waiter: Waiter { plan, ask, client },
+            due: own.stale.is_some().then(|| client.received.plus_millis(own.client_timer_millis)),
+            waiter: Waiter {
+                plan: Arc::clone(plan),
+                is_put_off: own.key != ask.key,
+                ask: own,
+                client,
+            },
         });
         let joined = self.table().join(&lead.ask.key, arrival);
         match joined {
             Joined::Leads => {
                 match is_client {
                     true => self.counts.waiting(1),
-                    false => lead.count(|counts| counts.renewed(SHARD)),
+                    false => lead.count_renewal(),
                 }
                 self.pursue(lead);
             }
@@ -201,7 +238,8 @@ impl<R: Upstream> Misses<R> {
 
     /// Answers a few waiters at once, many in a task that lets others have a turn.
     fn tell_all(self: &Arc<Self>, waiters: Vec<Waiter>, outcome: Outcome) {
-        if waiters.len() <= REPLIES_PER_TURN {
+        let is_put_off = waiters.iter().any(|waiter| waiter.is_put_off);
+        if waiters.len() <= REPLIES_PER_TURN && !is_put_off {
             return waiters.into_iter().for_each(|waiter| self.tell(waiter, &outcome));
         }
         self.replying.fetch_add(1, Ordering::AcqRel);
@@ -214,7 +252,7 @@ impl<R: Upstream> Misses<R> {
     }
 
     /// Answers every waiter.
-    async fn reply_all(&self, waiters: Vec<Waiter>, outcome: Outcome) {
+    async fn reply_all(self: &Arc<Self>, waiters: Vec<Waiter>, outcome: Outcome) {
         for (index, waiter) in waiters.into_iter().enumerate() {
             if index % REPLIES_PER_TURN == REPLIES_PER_TURN - 1 {
                 tokio::task::yield_now().await;
@@ -223,12 +261,47 @@ impl<R: Upstream> Misses<R> {
         }
     }
 
-    fn tell(&self, waiter: Waiter, outcome: &Outcome) {
+    fn tell(self: &Arc<Self>, waiter: Waiter, outcome: &Outcome) {
         self.counts.waiting(-1);
+        let is_learned = matches!(outcome, Outcome::Fresh(_));
         self.guarded(|| match (outcome, waiter.ask.stale.clone()) {
+            (_, None) if waiter.is_put_off => self.decide_again(waiter, is_learned),
+            (Outcome::Fresh(_), _) if waiter.is_put_off => self.decide_again(waiter, true),
+            (_, Some(entry)) if waiter.is_put_off => self.reply(waiter, &Outcome::Stale(entry)),
             (Outcome::Failed { .. }, Some(entry)) => self.reply(waiter, &Outcome::Stale(entry)),
             _ => self.reply(waiter, outcome),
         });
+    }
+
+    /// Decides about a question that was put off, now that a fact it waited for is learned, or is
+    /// not to be had.
+    fn decide_again(self: &Arc<Self>, waiter: Waiter, is_learned: bool) {
+        if self.is_over.load(Ordering::Acquire) {
+            return self.reply(waiter, &UNANSWERED);
+        }
+        let Waiter { plan, ask, mut client, .. } = waiter;
+        let mut path = Some(client.take_path());
+        let desk = Desk {
+            plan: &plan,
+            counts: &self.counts,
+            query: client.query(),
+            received: client.received,
+        };
+        let verdict = desk.answer_again((&ask, is_learned), (self.now)(), |reply| {
+            if let Some(path) = path.take() {
+                path(reply);
+            }
+        });
+        match (verdict, path) {
+            (Verdict::Ask(ask), Some(path)) => {
+                client.reply = path;
+                self.take(Errand { plan, ask, client: Some(client) });
+            }
+            (Verdict::Reply(Reply { renew: Some(ask), .. }), _) => {
+                self.take(Errand { plan, ask, client: None });
+            }
+            _ => {}
+        }
     }
 
     /// Answers a waiter whose question is not asked.
@@ -240,25 +313,35 @@ impl<R: Upstream> Misses<R> {
     }
 
     fn reply(&self, waiter: Waiter, outcome: &Outcome) {
-        let Waiter { plan, ask, client } = waiter;
+        let Waiter { plan, ask, mut client, .. } = waiter;
+        let path = client.take_path();
         let desk = Desk {
             plan: &plan,
             counts: &self.counts,
-            query: Query {
-                packet: &client.packet,
-                source: client.source,
-                listener: client.listener,
-                transport: client.transport,
-            },
+            query: client.query(),
             received: client.received,
         };
-        desk.reply(&ask, outcome, (self.now)(), client.reply);
+        desk.reply(&ask, outcome, (self.now)(), path);
     }
 
     /// Keeps a panic over one reply from the others.
     fn guarded(&self, work: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             self.counts.panicked(SHARD);
+        }
+    }
+
+    /// Says so if a question that checks a synthesised reply finds that it was wrong.
+    fn audit(&self, lead: &Lead, outcome: &Outcome) {
+        let now = (self.now)();
+        let Some(found) = lead.plan.engine.audited(&lead.ask, outcome, now) else { return };
+        let Contradiction { name, boundary } = found;
+        if let Some(times) = self.contradictions.count(now, 1) {
+            let boundary = boundary.map_or_else(|| "none".to_owned(), |name| name.to_string());
+            tracing::warn!(
+                %name, boundary, times,
+                "searchpath: upstream denied a name above one that exists; that boundary is off for a while"
+            );
         }
     }
 
@@ -315,6 +398,7 @@ impl<R: Upstream> Pursuit<R> {
 
     fn end(mut self, outcome: Outcome) {
         self.is_over = true;
+        self.misses.audit(&self.lead, &outcome);
         self.misses.finish(&self.lead.ask.key, outcome);
     }
 }

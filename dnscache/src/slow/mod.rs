@@ -91,6 +91,19 @@ impl Desk<'_> {
         })
     }
 
+    /// [`Desk::answer`] for a client that waited for facts (see [`Engine::answer_again`]).
+    ///
+    /// [`Engine::answer_again`]: crate::engine::Engine::answer_again
+    fn answer_again(&self, earlier: (&Ask, bool), now: Now, send: impl FnOnce(&[u8])) -> Verdict {
+        with_draft(self.query.transport, |scratch, out| {
+            let verdict = self.plan.engine.answer_again(&self.query, earlier, now, scratch, out);
+            if let Verdict::Reply(reply) = &verdict {
+                self.send(reply, &out[..reply.len], now, send);
+            }
+            verdict
+        })
+    }
+
     /// Has the engine write what a client that waited for `ask` gets; it is counted and handed to
     /// `send`.
     fn reply(&self, ask: &Ask, outcome: &Outcome, now: Now, send: impl FnOnce(&[u8])) {

@@ -136,6 +136,7 @@ fn config(client_timer: Duration) -> Config {
         health: None,
         ready: Vec::new(),
         prometheus: Vec::new(),
+        hot: None,
         fingerprint: 0,
         warnings: Vec::new(),
     }
@@ -149,6 +150,7 @@ fn block(client_timer: Duration) -> config::Block {
         server_label: "dns://:53".to_owned(),
         acl: Vec::new(),
         cache: Some(cache(client_timer)),
+        search: None,
         forwards: vec![forward()],
         hosts: None,
         whoami: false,

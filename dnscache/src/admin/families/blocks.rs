@@ -1,10 +1,10 @@
-//! The metrics of server blocks: queries, replies, cache and acl.
+//! The metrics of server blocks: queries, replies, cache and acl; those of search paths are beside.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::kind_labels;
+use super::{kind_labels, search};
 use crate::admin::sheet::{Labels, Sample, Sheet};
 use crate::admin::sources::BlockSource;
 use crate::counts::{BlockCounts, BlockReading, DURATION_BOUNDS, HistogramReading, SIZE_BOUNDS};
@@ -16,10 +16,11 @@ pub(in crate::admin) fn blocks(sheet: &mut Sheet<'_>, blocks: &[BlockSource]) ->
     queries(sheet, &readings)?;
     replies(sheet, &readings)?;
     cache_counts(sheet, &readings)?;
+    search::counts(sheet, &readings)?;
     acl_counts(sheet, &readings)
 }
 
-type Readings<'b> = [(&'b BlockSource, BlockReading)];
+pub(super) type Readings<'b> = [(&'b BlockSource, BlockReading)];
 
 fn directives(sheet: &mut Sheet<'_>, blocks: &[BlockSource]) -> fmt::Result {
     let enabled = blocks.iter().flat_map(|block| {
@@ -180,7 +181,7 @@ fn acl_counts(sheet: &mut Sheet<'_>, readings: &Readings<'_>) -> fmt::Result {
     sheet.counters("coredns_acl_allowed_requests", "Queries let through by acl.", allowed)
 }
 
-fn block_labels(counts: &BlockCounts) -> Labels<'_> {
+pub(super) fn block_labels(counts: &BlockCounts) -> Labels<'_> {
     vec![
         ("server", counts.server_label().into()),
         ("zone", counts.zone_label().into()),

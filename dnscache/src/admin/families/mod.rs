@@ -6,6 +6,7 @@
 
 mod blocks;
 mod forwards;
+mod search;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::fmt;
 
 pub(super) use blocks::blocks;
 pub(super) use forwards::forwards;
+pub(super) use search::{refreshes, searches};
 
 use super::sheet::{Labels, Sheet};
 use super::sources::{CacheReading, HostsReading, ReloadReading};

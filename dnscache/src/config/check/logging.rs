@@ -5,7 +5,7 @@ use super::super::{ConfigError, Log};
 use super::arguments::{Arguments, duration, error_at, unknown};
 use super::{Warnings, zones};
 
-/// `log [NAMES...] [FORMAT] { class CLASSES... }`, added to what an earlier `log` of the block
+/// `log [NAMES...] [FORMAT] { class CLASSES... shortcuts }`, added to what an earlier `log` of the block
 /// says.
 pub(super) fn log(
     line: &Directive,
@@ -21,11 +21,21 @@ pub(super) fn log(
         }
         names = before;
     }
-    let mut log = Log { zones: zones::list(names)?, success: false, denial: false, error: false };
+    let mut log = Log {
+        zones: zones::list(names)?,
+        success: false,
+        denial: false,
+        error: false,
+        shortcuts: false,
+    };
     for option in &line.body {
         match option.name.as_str() {
             "class" => classes(&mut log, &mut Arguments::of(option))?,
-            _ => return Err(unknown(option, "options of log", &["class"], &[])),
+            "shortcuts" => {
+                Arguments::of(option).finish()?;
+                log.shortcuts = true;
+            }
+            _ => return Err(unknown(option, "options of log", &["class", "shortcuts"], &[])),
         }
     }
     if !(log.success || log.denial || log.error) {
@@ -62,6 +72,7 @@ fn joined(mut earlier: Log, log: Log, line: &Directive) -> Result<Log, ConfigErr
         let expected = "the same classes as in the first `log` of this block";
         return Err(error_at(&line.position, &line.name, expected));
     }
+    earlier.shortcuts |= log.shortcuts;
     match earlier.zones.is_empty() || log.zones.is_empty() {
         // No zone means all of them.
         true => earlier.zones.clear(),
@@ -153,6 +164,20 @@ mod tests {
         assert_eq!(read("log a\nlog b"), (2, true, true, true));
         assert_eq!(read("log a\nlog"), (0, true, true, true));
         assert!(error("log a\nlog b {\n class error\n}").contains("the same classes"));
+    }
+
+    #[test]
+    fn shortcuts_are_shown_if_one_log_of_a_block_wants_them() {
+        let shows = |lines: &str| block(lines).log.expect("log").shortcuts;
+        assert!(!shows("log"));
+        assert!(shows("log {\n class error\n shortcuts\n}"));
+        assert!(shows("log a {\n shortcuts\n}\nlog b"));
+        assert!(shows("log a\nlog b {\n shortcuts\n}"));
+        assert_eq!(read("log {\n shortcuts\n}"), (0, true, true, true));
+        assert_eq!(
+            error("log {\n shortcuts all\n}"),
+            "Corefile:3:12: found `all`, expected the end of `shortcuts`"
+        );
     }
 
     #[test]

@@ -9,9 +9,11 @@ mod arguments;
 mod cache;
 mod forward;
 mod hosts;
+mod hot;
 mod listen;
 mod logging;
 mod process;
+mod search;
 mod zones;
 
 use std::collections::HashMap;
@@ -26,7 +28,7 @@ use super::{Block, Config, ConfigError, Origin, Position};
 use arguments::{Arguments, error_at, unknown};
 
 /// The directives there are, in the order a query meets them.
-pub const DIRECTIVES: [&str; 20] = [
+pub const DIRECTIVES: [&str; 22] = [
     "bind",
     "multisocket",
     "reload",
@@ -42,6 +44,8 @@ pub const DIRECTIVES: [&str; 20] = [
     "chaos",
     "loadbalance",
     "cache",
+    "searchpath",
+    "hotnames",
     "hosts",
     "loop",
     "forward",
@@ -65,15 +69,21 @@ pub fn check(
     }
     let mut config = empty(origin);
     let mut warnings = Warnings::default();
+    let (mut searches, mut hot) = (search::Searches::default(), hot::Hot::default());
     for server in blocks {
+        let before = config.blocks.len();
         let blocks = server_block(server, port_default, environment, &mut config, &mut warnings)?;
         config.blocks.extend(blocks);
+        searches.read(server, before..config.blocks.len())?;
+        hot.read(server)?;
         if config.blocks.len() > BLOCKS_MAX {
             return Err(server.keys[0].error("fewer server blocks (at most 4,096)"));
         }
     }
     check_overlaps(&config.blocks)?;
     check_pages(&config)?;
+    searches.fill_in(&mut config.blocks, environment, &mut warnings)?;
+    config.hot = hot.names();
     config.warnings = warnings.0;
     Ok(config)
 }
@@ -100,6 +110,7 @@ fn empty(origin: Origin) -> Config {
         health: None,
         ready: Vec::new(),
         prometheus: Vec::new(),
+        hot: Some(hot::HOT_NAMES),
         fingerprint: 0,
         warnings: Vec::new(),
     }
@@ -177,7 +188,8 @@ fn directives(
             return Err(error_at(&line.position, &line.name, &expected));
         }
         match line.name.as_str() {
-            "bind" => {}
+            // Read by themselves: `bind` before this, the others when all blocks are known.
+            "bind" | "searchpath" | "hotnames" => {}
             "multisocket" => process::multisocket(line, config)?,
             "reload" => process::reload(line, config, warnings)?,
             "health" => listen::health(line, bound, config)?,
@@ -243,6 +255,7 @@ fn empty_block(position: Position) -> Block {
         server_label: String::new(),
         acl: Vec::new(),
         cache: None,
+        search: None,
         forwards: Vec::new(),
         hosts: None,
         whoami: false,
@@ -343,7 +356,12 @@ pub(super) mod tests {
 
     /// The error in these directives.
     pub(crate) fn error(lines: &str) -> String {
-        match read(&format!(". {{\n{lines}\n}}")) {
+        refusal(&format!(". {{\n{lines}\n}}"))
+    }
+
+    /// The error in this Corefile.
+    pub(crate) fn refusal(text: &str) -> String {
+        match read(text) {
             Ok(config) => panic!("accepted: {config:?}"),
             Err(error) => error.to_string(),
         }

@@ -3,6 +3,7 @@
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
+use crate::engine::Query;
 use crate::engine::{ListenerId, Scratch, Verdict};
 use crate::handoff::{Door, door};
 use crate::slow::rehearsal::{self, Says, Scripted, TTL_SECS, now};
