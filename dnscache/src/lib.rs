@@ -22,6 +22,7 @@ pub mod slow;
 pub mod server;
 pub mod counts;
 pub mod admin;
+pub mod top;
 pub mod logging;
 pub mod bind;
 pub mod places;

@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use dnscache::config::flags::{Flags, LogFormat, LogLevel, plugins_text, version_text};
 use dnscache::logging::{self, Format};
-use dnscache::server;
+use dnscache::{server, top};
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "top") {
+        return top::run(std::env::args_os().skip(1));
+    }
     let flags = match Flags::read(std::env::args_os()) {
         Ok(flags) => flags,
         Err(error) => return finish_early(&error),

@@ -11,4 +11,5 @@ mod properties;
 mod reload;
 mod stale;
 mod tcp;
+mod top;
 mod upstreams;

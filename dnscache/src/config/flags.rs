@@ -197,7 +197,11 @@ pub fn plugins_text() -> String {
 fn command() -> Command {
     let command = Command::new("dnscache")
         .about("A DNS cache for every node of a Kubernetes cluster")
-        .after_help("Flags may be written with one dash or two.")
+        .after_help(
+            "Flags may be written with one dash or two.\n\
+             `dnscache top` shows the names a running cache is asked for most; see \
+             `dnscache top --help`.",
+        )
         .args_override_self(true)
         .disable_version_flag(true);
     Flags::augment_args(command)
