@@ -5,5 +5,6 @@
 
 #![allow(missing_docs, reason = "tests are named for the fact they show")]
 
+mod cluster;
 mod harness;
 mod suite;

@@ -9,6 +9,7 @@ mod packets;
 mod peers;
 mod properties;
 mod reload;
+mod search_paths;
 mod stale;
 mod tcp;
 mod top;
