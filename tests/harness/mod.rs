@@ -1,12 +1,17 @@
 //! What the tests stand on: messages, zones, a scripted upstream, clients, the running program,
 //! and conversations written as data.
 
+pub mod c_program;
 pub mod client;
 pub mod conversation;
 pub mod engine;
 pub mod engine_stage;
 pub mod load;
 pub mod message;
+pub mod namespace;
+pub mod node;
+pub mod nsd;
+pub mod nsd_zones;
 pub mod packets;
 pub mod program;
 pub mod program_stage;

@@ -3,14 +3,11 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
-use crate::harness::client::UdpClient;
+use crate::harness::nsd::{Nsd, NsdZone};
 use crate::harness::own_loopback;
 use crate::harness::program::Program;
-use crate::harness::zone::query;
 
 const NAMES: usize = 100_000;
 const NSD_PORT: u16 = 5400;
@@ -30,7 +27,7 @@ fn a_hundred_thousand_names_twice_over_tcp() {
 fn hundred_thousand_names_twice(mode: &str) {
     let ip = own_loopback();
     let folder = tempfile::tempdir().expect("a folder for temporary files");
-    let _nsd = start_nsd(ip, folder.path());
+    let _nsd = start_nsd(ip);
     let text = ".:PORT {\n bind IP\n cache {\n size 256MiB\n }\n forward . UPSTREAM\n prometheus METRICS\n}\n";
     let program = Program::start(ip, text);
     let questions = folder.path().join("questions");
@@ -59,8 +56,7 @@ fn hundred_thousand_names_twice(mode: &str) {
 #[ignore = "needs dig"]
 fn dig_understands_every_answer() {
     let ip = own_loopback();
-    let folder = tempfile::tempdir().expect("a folder for temporary files");
-    let _nsd = start_nsd(ip, folder.path());
+    let _nsd = start_nsd(ip);
     let program = Program::start(ip, ".:PORT {\n bind IP\n cache\n forward . UPSTREAM\n}\n");
     for options in
         [&[][..], &["+tcp"], &["+dnssec"], &["+noedns"], &["+nsid", "+cookie"], &["+padding=128"]]
@@ -78,52 +74,19 @@ fn dig_understands_every_answer() {
     drop(program);
 }
 
-struct Nsd(Child);
-
-impl Drop for Nsd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// nsd in the foreground, as this user, with all its files in `folder`.
-fn start_nsd(ip: Ipv4Addr, folder: &Path) -> Nsd {
-    let mut zone = String::from(
+/// nsd with the names [`NAMES`] counts.
+fn start_nsd(ip: Ipv4Addr) -> Nsd {
+    let mut text = String::from(
         "$ORIGIN names.test.\n$TTL 86400\n@ SOA ns host 1 7200 1800 86400 300\n@ NS ns\nns A 192.0.2.1\n",
     );
     for number in 0..NAMES {
         let (a, b, c) = (number >> 16, number >> 8 & 0xFF, number & 0xFF);
-        writeln!(zone, "n{number} A 10.{a}.{b}.{c}").expect("a string");
+        writeln!(text, "n{number} A 10.{a}.{b}.{c}").expect("a string");
     }
-    std::fs::write(folder.join("zone"), zone).expect("a writable folder");
-    let here = folder.display();
-    let config = format!(
-        "server:\n  ip-address: {ip}@{NSD_PORT}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{here}\"\n  \
-         pidfile: \"{here}/nsd.pid\"\n  database: \"\"\n  xfrdfile: \"{here}/xfrd\"\n  zonelistfile: \"{here}/zones\"\n  \
-         xfrdir: \"{here}\"\n  server-count: 1\n  tcp-count: 1000\nremote-control:\n  control-enable: no\n\
-         zone:\n  name: names.test\n  zonefile: zone\n"
-    );
-    let config_path = folder.join("nsd.conf");
-    std::fs::write(&config_path, config).expect("a writable folder");
-    let child = Command::new("nsd")
-        .args(["-d", "-c"])
-        .arg(&config_path)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("nsd starts");
-    let nsd = Nsd(child);
-    let client = UdpClient::new((ip, NSD_PORT).into());
-    for _ in 0..200 {
-        client.send(&query(1, "n1.names.test", "A").write());
-        if client.receive(Duration::from_millis(50)).is_some() {
-            return nsd;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    panic!("nsd does not answer");
+    let zone = NsdZone { name: "names.test".into(), text };
+    let nsd = Nsd::start(Command::new("nsd"), &[(ip, NSD_PORT).into()], &[zone]);
+    nsd.wait_until_it_answers(Ipv4Addr::LOCALHOST.into());
+    nsd
 }
 
 fn dnsperf(ip: Ipv4Addr, mode: &str, questions: &Path) -> String {
