@@ -158,21 +158,26 @@ impl<R: Upstream> Misses<R> {
     /// Takes one errand and the questions that come with it.
     fn take(self: &Arc<Self>, errand: Errand) {
         let Errand { plan, mut ask, client } = errand;
-        let Some(company) = &mut ask.company else {
-            return self.join(&plan, &ask.clone(), client.map(|client| (ask, client)));
-        };
-        let mut beside = std::mem::take(&mut company.beside);
-        let mut first = std::mem::take(&mut company.first).into_iter();
-        let awaited = first.next();
-        beside.extend(first);
-        let own = awaited.unwrap_or_else(|| ask.clone());
-        self.join(&plan, &own, client.map(|client| (ask, client)));
-        beside.iter().for_each(|ask| self.join(&plan, ask, None));
+        let (mut beside, mut awaited) = (Vec::new(), None);
+        if let Some(company) = &mut ask.company {
+            let mut first = std::mem::take(&mut company.first).into_iter();
+            awaited = first.next();
+            beside = std::mem::take(&mut company.beside);
+            beside.extend(first);
+        }
+        match client {
+            Some(client) => {
+                let awaited = awaited.unwrap_or_else(|| ask.clone());
+                self.join(&plan, awaited, Some((ask, client)));
+            }
+            None => self.join(&plan, awaited.unwrap_or(ask), None),
+        }
+        beside.into_iter().for_each(|ask| self.join(&plan, ask, None));
     }
 
     /// Joins one question; the first of its kind is asked. A client may wait for it whose own
     /// question is another one.
-    fn join(self: &Arc<Self>, plan: &Arc<Plan>, ask: &Ask, client: Option<(Ask, Waiting)>) {
+    fn join(self: &Arc<Self>, plan: &Arc<Plan>, ask: Ask, client: Option<(Ask, Waiting)>) {
         let lead = self.lead(plan, ask, client.as_ref().map(|(_, client)| client));
         let is_client = client.is_some();
         let arrival = client.map(|(own, client)| Arrival {
@@ -181,7 +186,7 @@ impl<R: Upstream> Misses<R> {
             due: own.stale.is_some().then(|| client.received.plus_millis(own.client_timer_millis)),
             waiter: Waiter {
                 plan: Arc::clone(plan),
-                is_put_off: own.key != ask.key,
+                is_put_off: own.key != lead.ask.key,
                 ask: own,
                 client,
             },
@@ -210,12 +215,12 @@ impl<R: Upstream> Misses<R> {
         }
     }
 
-    fn lead(&self, plan: &Arc<Plan>, ask: &Ask, client: Option<&Waiting>) -> Lead {
+    fn lead(&self, plan: &Arc<Plan>, ask: Ask, client: Option<&Waiting>) -> Lead {
         let waited_millis = client.map_or(0, |client| (self.now)().since(client.received));
         let left_millis = DEADLINE_MILLIS.saturating_sub(waited_millis);
         Lead {
             plan: Arc::clone(plan),
-            ask: ask.clone(),
+            ask,
             transport: client.map_or(Transport::Udp, |client| client.transport),
             deadline: Instant::now() + Duration::from_millis(left_millis),
         }
@@ -265,10 +270,13 @@ impl<R: Upstream> Misses<R> {
         self.counts.waiting(-1);
         let is_learned = matches!(outcome, Outcome::Fresh(_));
         self.guarded(|| match (outcome, waiter.ask.stale.clone()) {
-            (_, None) if waiter.is_put_off => self.decide_again(waiter, is_learned),
-            (Outcome::Fresh(_), _) if waiter.is_put_off => self.decide_again(waiter, true),
-            (_, Some(entry)) if waiter.is_put_off => self.reply(waiter, &Outcome::Stale(entry)),
+            (_, stale) if waiter.is_put_off && (is_learned || stale.is_none()) => {
+                self.decide_again(waiter, is_learned);
+            }
             (Outcome::Failed { .. }, Some(entry)) => self.reply(waiter, &Outcome::Stale(entry)),
+            (Outcome::Stale(_), Some(entry)) if waiter.is_put_off => {
+                self.reply(waiter, &Outcome::Stale(entry));
+            }
             _ => self.reply(waiter, outcome),
         });
     }
