@@ -10,7 +10,7 @@ use super::cache::shared::Resident;
 use super::facts::Way;
 use super::policy::hot::Sampler;
 use super::policy::route::Route;
-use super::policy::{acl, local};
+use super::policy::{acl, hosts, local};
 use super::shortcut::marked;
 use super::wire::answer::is_forwardable_class;
 use super::wire::edns::{PLAIN_UDP_MAX, extended_error};
@@ -81,21 +81,25 @@ impl Engine {
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Verdict {
-        let Scratch { turn, key, fact_key, names, sampler } = scratch;
+        let (desk, key) = self.desk((query, question), rounds, now, scratch, out);
         key.set_name(question.name());
-        let desk = Desk {
-            engine: self,
-            query,
-            question,
-            now,
-            rounds,
-            turn,
-            fact_key,
-            names,
-            sampler,
-            out,
-        };
         self.decide(desk, key)
+    }
+
+    /// A desk with the query on it, and the buffer in which its key is built.
+    fn desk<'a>(
+        &'a self,
+        (query, question): (&'a Query<'a>, &'a Question<'a>),
+        rounds: Option<u8>,
+        now: Now,
+        scratch: &'a mut Scratch,
+        out: &'a mut [u8],
+    ) -> (Desk<'a>, &'a mut KeyBuffer) {
+        let Scratch { turn, key, fact_key, names, sampler } = scratch;
+        let engine = self;
+        let desk =
+            Desk { engine, query, question, now, rounds, turn, fact_key, names, sampler, out };
+        (desk, key)
     }
 
     /// Writes the reply to one client that waited for `ask`; `out` as for [`Engine::answer`].
@@ -113,20 +117,7 @@ impl Engine {
             return Reply { len: 0, facts: NOBODY, renew: None };
         };
         let block = self.block(ask.block);
-        let Scratch { turn, fact_key, names, sampler, .. } = scratch;
-        let (rounds, question) = (Some(0), &question);
-        let mut desk = Desk {
-            engine: self,
-            query,
-            question,
-            now,
-            rounds,
-            turn,
-            fact_key,
-            names,
-            sampler,
-            out,
-        };
+        let (mut desk, _) = self.desk((query, &question), Some(0), now, scratch, out);
         let mut reply = match outcome {
             Outcome::Fresh(entry) => {
                 let reply = desk.serve(block, ask.block, entry.record(), Source::Forward);
@@ -285,10 +276,7 @@ impl Desk<'_> {
     /// `hosts`: what the table says, NXDOMAIN if it is the last word.
     fn answer_from_hosts(&mut self, id: BlockId, block: &Block, name: &[u8]) -> Option<Reply> {
         let (table, config) = (block.hosts.as_ref()?, block.config.hosts.as_ref()?);
-        let is_under = |zones: &[Name]| {
-            zones.is_empty() || zones.iter().any(|zone| wire_is_at_or_below(name, zone.wire()))
-        };
-        if self.question.qclass != class::IN || !is_under(&config.zones) {
+        if self.question.qclass != class::IN || !hosts::covers(config, name) {
             return None;
         }
         let qtype = self.question.qtype;
@@ -301,7 +289,7 @@ impl Desk<'_> {
             return Some(self.reply(id, len, rcode::NOERROR, Source::Hosts));
         }
         // An address without an entry is somebody else's, whatever `fallthrough` says.
-        let goes_on = qtype == rtype::PTR || config.fallthrough.as_deref().is_some_and(is_under);
+        let goes_on = qtype == rtype::PTR || hosts::goes_on(config, name);
         (!goes_on).then(|| self.refuse(id, block, rcode::NXDOMAIN, None, Source::Hosts))
     }
 
@@ -347,41 +335,23 @@ impl Desk<'_> {
         }
         let key =
             key.complete(way.route.id, self.question.qtype, self.question.qclass, flags).into();
-        let ask = Ask {
-            asked: self.now,
-            block: way.id,
-            route: way.route.id,
-            key,
-            stale: None,
-            client_timer_millis: 0,
-            renewal: false,
-            shortcut: Shortcut::NotAnExpansion,
-            company: None,
-            audits: None,
-        };
+        let ask = way.ask(key, self.now);
         self.ask_if_desired(way.id, way.block, ask)
     }
 
     /// The cache, for what upstream said to the very question; `None` if that was never asked.
     pub(super) fn look_up_known(
         &mut self,
-        Way { id, block, route }: Way<'_>,
+        way: Way<'_>,
         flags: Flags,
         key: &mut KeyBuffer,
     ) -> Option<Verdict> {
+        let Way { id, block, route } = way;
         let key = key.complete(route.id, self.question.qtype, self.question.qclass, flags);
         let now = self.now;
-        let ask = |stale, client_timer_millis, renewal| Ask {
-            asked: now,
-            block: id,
-            route: route.id,
-            key: Key::from(key),
-            stale,
-            client_timer_millis,
-            renewal,
-            shortcut: Shortcut::NotAnExpansion,
-            company: None,
-            audits: None,
+        let ask = |stale, client_timer_millis, renewal| {
+            let ask = way.ask(Key::from(key), now);
+            Ask { stale, client_timer_millis, renewal, ..ask }
         };
         let cache = block.cache.as_ref()?;
         let mut found = cache.find(key, now)?;
@@ -401,11 +371,7 @@ impl Desk<'_> {
         if !found.record().is_servable_stale(now, cache.stale_window_millis()) {
             return Some(self.ask_if_desired(id, block, ask(None, 0, false)));
         }
-        let client_timer_millis = cache
-            .config
-            .serve_stale
-            .as_ref()
-            .map_or(0, |stale| stale.client_timer.as_millis() as u64);
+        let client_timer_millis = cache.client_timer_millis();
         if !found.record().renewal().has_failed() && client_timer_millis > 0 {
             let ask = ask(copy(&found), client_timer_millis, false);
             return Some(self.ask_if_desired(id, block, ask));

@@ -2,8 +2,7 @@
 
 use super::cache::key::{Flags, KeyBuffer};
 use super::facts::CachedFacts;
-use super::policy::search::walk::Facts;
-use super::policy::search::walk::Says;
+use super::policy::search::walk::{Facts, Says};
 use super::wire::header::{class, rcode, rtype};
 use super::wire::name::Name;
 use super::{Ask, Engine, ListenerId, Now, Outcome};

@@ -97,6 +97,11 @@ impl BlockCache {
         self.config.serve_stale.as_ref().map_or(0, |stale| stale.window.as_millis() as u64)
     }
 
+    /// How long a client waits for a fresh answer where there is an expired one, in milliseconds.
+    pub fn client_timer_millis(&self) -> u64 {
+        self.config.serve_stale.as_ref().map_or(0, |stale| stale.client_timer.as_millis() as u64)
+    }
+
     /// Whether answers of a kind are kept for a lower-case wire name.
     pub fn keeps(&self, part: &config::CachePart, name: &[u8]) -> bool {
         let is_under =

@@ -1,13 +1,12 @@
 //! What the caches say about a name, whichever block it belongs to.
 
 use super::block::Block;
-use super::cache::key::{Flags, KeyBuffer};
+use super::cache::key::{Flags, Key, KeyBuffer};
 use super::cache::record::{Kind, Record};
-use super::policy::hosts::Found;
+use super::policy::hosts::{self, Found};
 use super::policy::route::Route;
 use super::policy::search::walk::{Fact, Facts, Missing, Says};
 use super::wire::header::{class, rcode, rtype};
-use super::wire::name::{Name, wire_is_at_or_below};
 use super::{Ask, BlockId, Company, Engine, ListenerId, Now, Shortcut};
 
 /// Facts for clients of one listen address.
@@ -24,6 +23,24 @@ pub(super) struct Way<'a> {
     pub(super) id: BlockId,
     pub(super) block: &'a Block,
     pub(super) route: &'a Route,
+}
+
+impl Way<'_> {
+    /// A question that goes this way, of a client that waits for nothing else.
+    pub(super) fn ask(self, key: Key, asked: Now) -> Ask {
+        Ask {
+            block: self.id,
+            route: self.route.id,
+            key,
+            stale: None,
+            client_timer_millis: 0,
+            renewal: false,
+            asked,
+            shortcut: Shortcut::NotAnExpansion,
+            company: None,
+            audits: None,
+        }
+    }
 }
 
 impl Engine {
@@ -57,18 +74,8 @@ impl CachedFacts<'_> {
         let known = self.record(name.wire(), *qtype, copy).flatten();
         self.key.set_name(name.wire());
         let key = self.key.complete(way.route.id, *qtype, class::IN, Flags::default());
-        Some(Ask {
-            block: way.id,
-            route: way.route.id,
-            key: key.into(),
-            stale: known.map(std::sync::Arc::new),
-            client_timer_millis: 0,
-            renewal: true,
-            asked: self.now,
-            shortcut: Shortcut::NotAnExpansion,
-            company: None,
-            audits: None,
-        })
+        let stale = known.map(std::sync::Arc::new);
+        Some(Ask { stale, renewal: true, ..way.ask(key.into(), self.now) })
     }
 
     /// Questions about facts.
@@ -112,12 +119,9 @@ impl Facts for CachedFacts<'_> {
 /// Whether `hosts` answers for a name: because it has an entry, or because it is the last word.
 fn is_in_hosts(block: &Block, name: &[u8]) -> bool {
     let (Some(table), Some(config)) = (&block.hosts, &block.config.hosts) else { return false };
-    let is_under = |zones: &[Name]| {
-        zones.is_empty() || zones.iter().any(|zone| wire_is_at_or_below(name, zone.wire()))
-    };
-    let goes_on = config.fallthrough.as_deref().is_some_and(is_under);
-    is_under(&config.zones)
-        && (!goes_on || table.load().find(name, rtype::A, false) != Found::Nothing)
+    hosts::covers(config, name)
+        && (!hosts::goes_on(config, name)
+            || table.load().find(name, rtype::A, false) != Found::Nothing)
 }
 
 /// What a record says about its name. A failure that is remembered says that upstream is not to be

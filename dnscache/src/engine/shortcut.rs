@@ -214,15 +214,8 @@ impl Desk<'_> {
         expansion: &Expansion<'_>,
         mark: Mark,
     ) -> bool {
-        let mut name = std::mem::take(self.names);
-        let skipped = policy.suffixes().iter().take(usize::from(mark.skipped) - 1);
-        let mut facts = self.facts();
-        let hides = skipped.into_iter().any(|suffix| {
-            compose(expansion.words, suffix.wire(), &mut name)
-                && is_known_to_exist(&mut facts, &name)
-        });
-        *self.names = name;
-        hides
+        let skipped = usize::from(mark.skipped) - 1;
+        self.is_one_of(policy, expansion, skipped, |facts, name| is_known_to_exist(facts, name))
     }
 
     /// Whether `hosts` or `acl` have a word by now in what was skipped or found.
@@ -232,14 +225,25 @@ impl Desk<'_> {
         expansion: &Expansion<'_>,
         mark: Mark,
     ) -> bool {
+        let passed = mark.skipped.into();
+        self.is_one_of(policy, expansion, passed, |facts, name| facts.is_withheld(name))
+    }
+
+    /// Whether this is so for one of the first `count` candidates after the name asked.
+    fn is_one_of(
+        &mut self,
+        policy: &SearchPolicy,
+        expansion: &Expansion<'_>,
+        count: usize,
+        is_it: impl Fn(&mut CachedFacts<'_>, &[u8]) -> bool,
+    ) -> bool {
         let mut name = std::mem::take(self.names);
-        let passed = policy.suffixes().iter().take(mark.skipped.into());
         let mut facts = self.facts();
-        let is_withheld = passed.into_iter().any(|suffix| {
-            compose(expansion.words, suffix.wire(), &mut name) && facts.is_withheld(&name)
+        let found = policy.suffixes().iter().take(count).any(|suffix| {
+            compose(expansion.words, suffix.wire(), &mut name) && is_it(&mut facts, &name)
         });
         *self.names = name;
-        is_withheld
+        found
     }
 
     /// The key of what is synthesised; `None` at an address beyond those that keys can tell apart.
@@ -317,8 +321,7 @@ impl Desk<'_> {
             Synthesised::Expired { entry, has_failed, .. } => (Some(entry), has_failed),
             _ => (None, false),
         };
-        let client_timer = cache.config.serve_stale.as_ref().map(|stale| stale.client_timer);
-        let client_timer_millis = client_timer.map_or(0, |timer| timer.as_millis() as u64);
+        let client_timer_millis = cache.client_timer_millis();
         if let Some(entry) = stale.as_ref().filter(|_| has_failed || client_timer_millis == 0) {
             return self.serve_stale_story(way, entry, missing, key).map(Verdict::Reply);
         }
@@ -332,17 +335,13 @@ impl Desk<'_> {
             return None;
         }
         let rounds = self.rounds.map_or(first.len() as u8 + ROUNDS_MORE, |left| left - 1);
+        let ask = way.ask(Key::from(self.synthesised_key(way, key)?), self.now);
         Some(Verdict::Ask(Ask {
-            block: way.id,
-            route: way.route.id,
-            key: Key::from(self.synthesised_key(way, key)?),
             stale,
             client_timer_millis,
-            renewal: false,
-            asked: self.now,
             shortcut: Shortcut::NotTaken(Reason::Unknown),
             company: Some(Box::new(Company { first, beside: Vec::new(), rounds })),
-            audits: None,
+            ..ask
         }))
     }
 

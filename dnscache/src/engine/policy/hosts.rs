@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::config;
 use crate::engine::wire::header::rtype;
-use crate::engine::wire::name::{Name, labels};
+use crate::engine::wire::name::{Name, labels, wire_is_at_or_below};
 
 /// The entries of a hosts table, by name and by address.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,6 +24,21 @@ pub enum Found {
     NoData,
     /// The table does not know the name.
     Nothing,
+}
+
+/// Whether the directive answers for a lower-case wire name at all.
+pub fn covers(config: &config::Hosts, name: &[u8]) -> bool {
+    is_under(&config.zones, name)
+}
+
+/// Whether a name that the table does not know goes on to upstream (`fallthrough`).
+pub fn goes_on(config: &config::Hosts, name: &[u8]) -> bool {
+    config.fallthrough.as_deref().is_some_and(|zones| is_under(zones, name))
+}
+
+/// No zone stands for all of them.
+fn is_under(zones: &[Name], name: &[u8]) -> bool {
+    zones.is_empty() || zones.iter().any(|zone| wire_is_at_or_below(name, zone.wire()))
 }
 
 impl HostsTable {

@@ -48,9 +48,22 @@ pub enum Says {
     Failed,
 }
 
-impl Says {
-    fn exists(self) -> bool {
-        matches!(self, Self::NoData | Self::Data)
+impl Fact {
+    fn is_live(&self) -> bool {
+        self.left_millis > 0
+    }
+
+    fn exists(&self) -> bool {
+        matches!(self.says, Says::NoData | Says::Data)
+    }
+
+    fn is_absent(&self) -> bool {
+        matches!(self.says, Says::Absent { .. })
+    }
+
+    /// Whether nothing below the name exists either.
+    fn covers(&self) -> bool {
+        self.says == Says::Absent { covers: true }
     }
 }
 
@@ -111,10 +124,9 @@ impl SearchPolicy {
         name: &'n [u8],
         qtype: u16,
     ) -> Option<(&'n [u8], u64)> {
-        let is_denial = |fact: Fact| fact.says == Says::Absent { covers: true };
         let (boundary, left_millis) = self.trusted(name, qtype).find_map(|boundary| {
             let fact = facts.known(boundary, rtype::A)?;
-            (is_denial(fact) && fact.left_millis > 0).then_some((boundary, fact.left_millis))
+            (fact.covers() && fact.is_live()).then_some((boundary, fact.left_millis))
         })?;
         let is_believed = boundary.len() == name.len()
             || (facts.is_same_way(boundary, name) && !is_known_to_exist(facts, name));
@@ -272,7 +284,7 @@ impl SearchPolicy {
     fn lapsed_denial(&self, facts: &mut impl Facts, name: &[u8], qtype: u16) -> Option<Missing> {
         let was_absent = |boundary: &&[u8]| {
             let fact = facts.known(boundary, rtype::A);
-            fact.is_some_and(|fact| fact.says == Says::Absent { covers: true })
+            fact.is_some_and(|fact| fact.covers())
         };
         let boundary = self.trusted(name, qtype).find(was_absent)?;
         facts.is_same_way(boundary, name).then(|| missing(boundary, rtype::A)).flatten()
@@ -283,7 +295,7 @@ impl SearchPolicy {
     fn is_below_service(&self, facts: &mut impl Facts, name: &[u8]) -> bool {
         let service = self.boundaries(name).iter().nth(1);
         let fact = service.and_then(|service| facts.known(service, rtype::A));
-        fact.is_some_and(|fact| fact.says.exists())
+        fact.is_some_and(|fact| fact.exists())
     }
 
     /// What answers to questions for the name itself say.
@@ -308,23 +320,19 @@ impl SearchPolicy {
         let find = |is_it: fn(&Fact) -> bool| known.iter().flatten().find(|(_, fact)| is_it(fact));
         let ask = |qtype| missing(name, qtype);
         let unknown = Status::Unknown(Reason::Unknown);
-        let is_denied = own.is_some_and(|own| own.left_millis > 0);
         // Some servers deny a name for the types it lacks (RFC 4074 section 4.2): as long as one
         // type says that it exists or did so, no other proves that it does not.
-        if find(|fact| fact.says.exists() && fact.left_millis > 0).is_some() {
+        if find(|fact| fact.exists() && fact.is_live()).is_some() {
+            let is_denied = own.is_some_and(|own| own.is_live());
             return if is_denied { unknown } else { ask(qtype).map_or(unknown, Status::Probable) };
         }
-        if let Some((qtype, _)) = find(|fact| fact.says.exists()) {
+        if let Some((qtype, _)) = find(Fact::exists) {
             return ask(*qtype).map_or(unknown, Status::Probable);
         }
-        let is_absent = |fact: &Fact| matches!(fact.says, Says::Absent { .. });
-        if let Some((_, fact)) =
-            known.iter().flatten().find(|(_, fact)| is_absent(fact) && fact.left_millis > 0)
-        {
+        if let Some((_, fact)) = find(|fact| fact.is_absent() && fact.is_live()) {
             return Status::Absent { left_millis: fact.left_millis, by_boundary: false };
         }
-        let lapsed = known.iter().flatten().find(|(_, fact)| is_absent(fact));
-        let lapsed = lapsed.and_then(|(qtype, _)| ask(*qtype));
+        let lapsed = find(Fact::is_absent).and_then(|(qtype, _)| ask(*qtype));
         lapsed.map_or(unknown, Status::WasAbsent)
     }
 }
@@ -333,7 +341,7 @@ impl SearchPolicy {
 pub fn is_known_to_exist(facts: &mut impl Facts, name: &[u8]) -> bool {
     USUAL_TYPES.into_iter().any(|usual| {
         let fact = facts.known(name, usual);
-        fact.is_some_and(|fact| fact.says.exists() && fact.left_millis > 0)
+        fact.is_some_and(|fact| fact.exists() && fact.is_live())
     })
 }
 
