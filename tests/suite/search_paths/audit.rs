@@ -49,8 +49,9 @@ fn find_the_lie(share_percent: usize, wrong_max: usize) {
             None => right_in_a_row += 1,
         }
         asked += 1;
-        // An audit runs behind the reply; lookups as fast as possible would outrun any.
-        thread::sleep(Duration::from_millis(2));
+        // An audit runs behind the reply, and 50 ms after the one before at the earliest; lookups as
+        // fast as possible would outrun any.
+        thread::sleep(Duration::from_millis(10));
     }
     let counted = within(LIFETIME, || stage.program.metric(CONTRADICTIONS, &[]) >= 1.0);
     assert!(counted, "no contradiction was counted; {} wrong lookups", wrong.len());
