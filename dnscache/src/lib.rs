@@ -19,6 +19,7 @@ pub mod fast;
 pub mod engine;
 pub mod handoff;
 pub mod slow;
+pub mod node;
 pub mod server;
 pub mod counts;
 pub mod admin;
