@@ -9,6 +9,7 @@ mod follow;
 mod pages;
 mod readings;
 mod refresh;
+mod sockets;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -22,7 +23,10 @@ use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
 use crate::counts::BlockCounts;
 use crate::engine::Engine;
-use running::Running;
+use crate::node::takeover::Inheritance;
+use crate::node::takeover::elder::Succession;
+use running::{Running, listen_addresses};
+use sockets::Sockets;
 
 /// What one configuration makes the planes do; replaced whole by a reload.
 pub struct Plan {
@@ -61,7 +65,11 @@ fn slow_threads() -> NonZeroUsize {
 
 async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listening for signals")?;
-    let mut running = Running::start(flags, config).await?;
+    let mut inheritance = Inheritance::claim(&listen_addresses(&config)).await;
+    let elder = inheritance.elder.take();
+    let mut running = Running::start(flags, config, Sockets::new(inheritance)).await?;
+    let (estate, foster) = (running.sockets().estate(), running.sockets().foster());
+    let succession = Succession::begin(elder, estate, foster);
     let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;
     announce(&running);
     loop {
@@ -78,7 +86,7 @@ async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
             },
         }
     }
-    drain(running, &mut signals).await;
+    drain(running, succession, &mut signals).await;
     Ok(())
 }
 
@@ -91,15 +99,17 @@ pub(crate) enum Asked {
     ByTimer,
 }
 
-/// Lameduck, then the end: what was received is answered. A second signal does not wait.
-async fn drain(mut running: Running, signals: &mut Signals) {
-    let lameduck = running.begin_drain();
-    if !lameduck.is_zero() {
-        tracing::info!(seconds = lameduck.as_secs_f32(), "going on for the time of lameduck");
-    }
+/// Lameduck, then the end: what was received is answered. A successor that serves already makes
+/// waiting needless and is given the clients' connections. A second signal does not wait.
+async fn drain(mut running: Running, succession: Succession, signals: &mut Signals) {
     let in_order = async {
-        tokio::time::sleep(lameduck).await;
-        running.drain().await;
+        let lameduck = running.begin_drain();
+        let heir = succession.end().await;
+        if heir.is_none() && !lameduck.is_zero() {
+            tracing::info!(seconds = lameduck.as_secs_f32(), "going on for the time of lameduck");
+            tokio::time::sleep(lameduck).await;
+        }
+        running.drain(heir).await;
     };
     tokio::select! {
         () = in_order => tracing::info!("drained"),

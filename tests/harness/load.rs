@@ -26,6 +26,23 @@ impl Tally {
         let last = self.latencies_us.len().saturating_sub(1);
         self.latencies_us.get(last * per_mille / 1_000).copied().unwrap_or(u64::MAX)
     }
+
+    /// Adds what another part of the load came to; latencies are no longer in order.
+    pub fn add(&mut self, part: Self) {
+        self.sent += part.sent;
+        self.lost += part.lost;
+        self.bad += part.bad;
+        self.complaint = self.complaint.take().or(part.complaint);
+        self.latencies_us.extend(part.latencies_us);
+    }
+
+    /// Notes what the judge says of a reply.
+    pub fn judge(&mut self, judged: Result<(), String>) {
+        if let Err(complaint) = judged {
+            self.bad += 1;
+            self.complaint.get_or_insert(complaint);
+        }
+    }
 }
 
 /// Decides whether a reply is right; the error says why not.
@@ -44,11 +61,22 @@ const SOCKETS: u64 = 4;
 impl Load {
     /// Asks `query` (its ID does not matter) `per_second` times a second.
     pub fn start(server: SocketAddr, query: &Message, per_second: u64, judge: Judge) -> Self {
+        Self::start_from(SOCKETS, server, query, per_second, judge)
+    }
+
+    /// As [`Self::start`], from so many ports.
+    pub fn start_from(
+        sockets: u64,
+        server: SocketAddr,
+        query: &Message,
+        per_second: u64,
+        judge: Judge,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = (0..SOCKETS).map(|_| {
+        let threads = (0..sockets).map(|_| {
             let (stop, judge) = (stop.clone(), judge.clone());
             let packet = query.write();
-            thread::spawn(move || one_socket(server, &packet, per_second / SOCKETS, &stop, &judge))
+            thread::spawn(move || one_socket(server, &packet, per_second / sockets, &stop, &judge))
         });
         Self { threads: threads.collect(), stop }
     }
@@ -58,12 +86,7 @@ impl Load {
         self.stop.store(true, Ordering::SeqCst);
         let mut sum = Tally::default();
         for thread in self.threads {
-            let part = thread.join().expect("the load does not panic");
-            sum.sent += part.sent;
-            sum.lost += part.lost;
-            sum.bad += part.bad;
-            sum.complaint = sum.complaint.or(part.complaint);
-            sum.latencies_us.extend(part.latencies_us);
+            sum.add(thread.join().expect("the load does not panic"));
         }
         sum.latencies_us.sort_unstable();
         sum
@@ -161,9 +184,6 @@ fn receive(
             continue;
         }
         tally.latencies_us.push(now_us.saturating_sub(asked_us));
-        if let Err(complaint) = judged {
-            tally.bad += 1;
-            tally.complaint.get_or_insert(complaint);
-        }
+        tally.judge(judged);
     }
 }

@@ -16,6 +16,7 @@ pub mod packets;
 pub mod program;
 pub mod program_stage;
 pub mod stage;
+pub mod tcp_load;
 pub mod upstream;
 pub mod zone;
 

@@ -51,6 +51,16 @@ impl Program {
         program
     }
 
+    /// Starts another instance beside this one, of the same Corefile and with further arguments.
+    /// It may not serve yet when this returns.
+    pub fn start_successor(&self, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        std::fs::copy(self.corefile(), folder.path().join("Corefile")).expect("a writable folder");
+        let mut command = command();
+        command.arg("-conf").arg(folder.path().join("Corefile")).args(arguments);
+        Self::spawn(command, self.address, folder)
+    }
+
     /// Starts any command line, without waiting.
     pub fn spawn(mut command: Command, address: SocketAddr, folder: TempDir) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -12,6 +12,7 @@ mod properties;
 mod reload;
 mod search_paths;
 mod stale;
+mod takeover;
 mod tcp;
 mod top;
 mod upstreams;

@@ -66,15 +66,18 @@ pub enum Closed {
     Garbage,
     /// The connection was reset.
     Reset,
+    /// The next instance goes on with it.
+    HandedOver,
 }
 
-const CLOSINGS: [(Closed, &str); 6] = [
+const CLOSINGS: [(Closed, &str); 7] = [
     (Closed::Finished, "finished"),
     (Closed::Idle, "idle"),
     (Closed::SlowQuery, "slow_query"),
     (Closed::SlowReader, "slow_reader"),
     (Closed::Garbage, "garbage"),
     (Closed::Reset, "reset"),
+    (Closed::HandedOver, "handed_over"),
 ];
 
 impl Default for PlaneCounts {

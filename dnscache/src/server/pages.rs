@@ -15,6 +15,7 @@ use crate::admin::self_check::{self, SelfChecks};
 use crate::admin::sources::Sources;
 use crate::bind::BindError;
 use crate::config::Config;
+use crate::server::sockets::Sockets;
 
 /// The part of readiness that a first configuration in force completes.
 const CONFIGURATION: &str = "configuration";
@@ -55,24 +56,25 @@ impl AdminPages {
     ///
     /// # Errors
     /// An address cannot be listened on; nothing changes.
-    pub fn open(&self, config: &Config) -> Result<Opened, BindError> {
+    pub fn open(&self, config: &Config, sockets: &Sockets) -> Result<Opened, BindError> {
         let wanted = listen::selections(config);
         let mut listeners = Vec::new();
         for (address, selection) in &wanted {
             let is_served =
                 self.servers.get(address).is_some_and(|(served, _)| served == selection);
             if !is_served {
-                listeners.push((*address, *selection, listen::bind(*address, *selection)?));
+                listeners.push((*address, *selection, sockets.pages(*address, *selection)?));
             }
         }
         Ok(Opened { wanted, listeners })
     }
 
     /// Serves the addresses that were opened, with numbers from `sources`, and no others.
-    pub async fn serve(&mut self, opened: Opened, sources: Sources) {
+    pub async fn serve(&mut self, opened: Opened, sources: Sources, sockets: &Sockets) {
         self.metrics.replace_sources(sources);
         self.readiness.done(CONFIGURATION);
         for (address, selection, listener) in opened.listeners {
+            sockets.serves_pages(address, &listener);
             let server = Server::start(listener, Arc::new(self.pages(selection)));
             if let Some((_, replaced)) = self.servers.insert(address, (selection, server)) {
                 replaced.stop().await;
@@ -86,6 +88,7 @@ impl AdminPages {
             .collect();
         for address in gone {
             if let Some((_, server)) = self.servers.remove(&address) {
+                sockets.leaves_pages(address);
                 server.stop().await;
             }
         }

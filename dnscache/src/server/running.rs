@@ -18,8 +18,10 @@ use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
 use super::pages::AdminPages;
 use super::readings::sources;
 use super::refresh::keep_fresh;
+use super::sockets::{HandingOver, Sockets};
 use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
+use crate::clock;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
 use crate::counts::{BlockCounts, PlaneCounts, RefreshCounts};
@@ -27,6 +29,8 @@ use crate::engine::shelf::{Shelf, Surroundings, zones_label};
 use crate::engine::{ListenerId, RouteId};
 use crate::fast::{Bound, FastPlane};
 use crate::handoff::{Door, door};
+use crate::node::takeover::channel::Channel;
+use crate::slow::bequest::Heirs;
 use crate::slow::inflight::Limits;
 use crate::slow::tcp::{self, TcpLimits};
 use crate::slow::upstream::{Route, UpstreamCounts};
@@ -56,6 +60,8 @@ pub struct Running {
     door: Door,
     fast: Option<FastPlane>,
     streams: HashMap<SocketAddr, Stream>,
+    sockets: Sockets,
+    heirs: Arc<Heirs>,
     limits: Arc<TcpLimits>,
     routes: Routes<Route>,
     wires: HashMap<RouteId, Wire>,
@@ -106,7 +112,7 @@ impl Running {
     ///
     /// # Errors
     /// An address that cannot be listened on, an upstream that cannot be used.
-    pub async fn start(flags: &Flags, config: Config) -> anyhow::Result<Self> {
+    pub async fn start(flags: &Flags, config: Config, sockets: Sockets) -> anyhow::Result<Self> {
         let workers = workers(flags, &config);
         let (door, errands) = door(DOOR_CAPACITY);
         let shards = 1 + workers.get() * (listen_addresses(&config).len() + SPARE_ADDRESSES);
@@ -140,6 +146,8 @@ impl Running {
             door,
             fast: Some(fast),
             streams: HashMap::new(),
+            sockets,
+            heirs: Arc::default(),
             limits: Arc::new(TcpLimits::for_this_process()),
             routes,
             wires: HashMap::new(),
@@ -163,6 +171,11 @@ impl Running {
     /// Addresses served, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         listen_addresses(&self.config)
+    }
+
+    /// Where listening sockets come from and go.
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 
     /// Where the configuration in force came from.
@@ -261,8 +274,9 @@ impl Running {
         self.config.health.as_ref().map_or(Duration::ZERO, |health| health.lameduck)
     }
 
-    /// Answers what was received, then closes everything.
-    pub async fn drain(mut self) {
+    /// Answers what was received, then closes everything; an heir is given the connections.
+    pub async fn drain(mut self, heir: Option<Arc<Channel>>) {
+        let handing_over = heir.map(|heir| HandingOver::begin(heir, &self.heirs));
         for stream in self.streams.values() {
             stream.stop.cancel();
         }
@@ -276,6 +290,9 @@ impl Running {
         let ending = async {
             for (_, stream) in self.streams {
                 let _ = stream.task.await;
+            }
+            if let Some(handing_over) = handing_over {
+                handing_over.finish().await;
             }
             let _ = misses.await;
         };
@@ -293,7 +310,7 @@ impl Running {
             tracing::warn!("{warning}");
         }
         let grounds = self.take_grounds(&config)?;
-        let pages = self.admin.open(&config)?;
+        let pages = self.admin.open(&config, &self.sockets)?;
         let mut shelf = self.shelf().clone();
         let engine = shelf.assemble(&config, &surroundings());
         let wires = self.make_wires(&config, &engine)?;
@@ -308,7 +325,7 @@ impl Running {
         self.plans.store(Arc::clone(&plan));
         self.serve(grounds);
         let sources = sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
-        self.admin.serve(pages, sources).await;
+        self.admin.serve(pages, sources, &self.sockets).await;
         self.follow(&config, &plan, hosts);
         self.config = config;
         self.mistake = None;
@@ -340,7 +357,7 @@ impl Running {
             }
             match fast.bind(*address) {
                 Ok(datagrams) => {
-                    let stream = tcp::bind(*address)?;
+                    let stream = self.sockets.dns(*address)?;
                     grounds.push(Ground { address: *address, datagrams, stream });
                 }
                 Err(error) if is_without_ipv6(*address, &wanted, &error) => {
@@ -404,15 +421,18 @@ impl Running {
                 continue;
             }
             let stop = CancellationToken::new();
-            let serving = tcp::serve(
-                stream,
+            let adopted = self.sockets.serves_dns(address, &stream);
+            let server = tcp::Server {
                 id,
-                Arc::clone(&self.plans),
-                self.door.clone(),
-                Arc::clone(&self.limits),
-                Arc::clone(&self.counts.planes),
-                stop.clone(),
-            );
+                address,
+                plan: Arc::clone(&self.plans),
+                door: self.door.clone(),
+                limits: Arc::clone(&self.limits),
+                counts: Arc::clone(&self.counts.planes),
+                heirs: Arc::clone(&self.heirs),
+                now: clock::now,
+            };
+            let serving = tcp::serve(stream, adopted, server, stop.clone());
             self.streams.insert(address, Stream { stop, task: tokio::spawn(serving) });
         }
     }
@@ -424,6 +444,7 @@ impl Running {
             self.streams.keys().filter(|address| !wanted.contains(address)).copied().collect();
         for address in gone {
             if let Some(stream) = self.streams.remove(&address) {
+                self.sockets.leaves_dns(address);
                 stream.stop.cancel();
             }
             let id = listener_id(&self.shelf, address);
@@ -484,7 +505,7 @@ fn workers(flags: &Flags, config: &Config) -> NonZeroUsize {
 }
 
 /// Every address a configuration listens on, once, in its order.
-fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
+pub fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for address in config.blocks.iter().flat_map(|block| &block.listen) {
         if !addresses.contains(address) {

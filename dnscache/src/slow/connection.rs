@@ -7,7 +7,7 @@
 //! slowed down by TCP itself. An idle connection holds no buffers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::bequest::{Bequest, Heirs};
 use super::tcp::TcpLimits;
 use super::{Desk, SHARD};
 use crate::counts::{Closed, PlaneCounts};
@@ -54,13 +55,23 @@ const READ_LEN: usize = 4 * 1024;
 const PREFIX_LEN: usize = 2;
 
 /// What the connections of one listener share.
-pub(super) struct Server {
-    pub(super) id: ListenerId,
-    pub(super) plan: Arc<ArcSwap<Plan>>,
-    pub(super) door: Door,
-    pub(super) limits: Arc<TcpLimits>,
-    pub(super) counts: Arc<PlaneCounts>,
-    pub(super) now: fn() -> Now,
+pub struct Server {
+    /// The listener, as engines know it.
+    pub id: ListenerId,
+    /// Its address.
+    pub address: SocketAddr,
+    /// The plan in force.
+    pub plan: Arc<ArcSwap<Plan>>,
+    /// Where questions go that are not answered from what is known.
+    pub door: Door,
+    /// The bounds of all listeners.
+    pub limits: Arc<TcpLimits>,
+    /// Where to count.
+    pub counts: Arc<PlaneCounts>,
+    /// Who goes on with the connections when this process ends.
+    pub heirs: Arc<Heirs>,
+    /// The clock.
+    pub now: fn() -> Now,
 }
 
 /// A connection.
@@ -81,6 +92,8 @@ pub(super) struct Connection {
     outgoing: Outgoing,
     /// When it last had something to do.
     active: Instant,
+    /// Whether an heir goes on with it when all that was asked is answered.
+    is_bequeathed: bool,
     /// Why it is about to end.
     ending: Closed,
 }
@@ -88,6 +101,8 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(stream: TcpStream, peer: SocketAddr, server: Arc<Server>) -> Self {
         let (sender, settled) = mpsc::channel(IN_FLIGHT_MAX);
+        // Without it replies wait for acknowledgements; that is slow, not wrong.
+        let _ = stream.set_nodelay(true);
         Self {
             stream,
             peer,
@@ -99,25 +114,46 @@ impl Connection {
             settled,
             outgoing: Outgoing::new(Arc::clone(&server.limits)),
             active: Instant::now(),
+            is_bequeathed: false,
             ending: Closed::Finished,
             server,
         }
     }
 
+    /// Goes on with a connection of a predecessor.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub(super) fn adopt(bequest: Bequest, server: Arc<Server>) -> io::Result<Self> {
+        let peer = bequest.stream.peer_addr()?;
+        bequest.stream.set_nonblocking(true)?;
+        let mut connection = Self::new(TcpStream::from_std(bequest.stream)?, peer, server);
+        connection.received = bequest.received.as_slice().into();
+        Ok(connection)
+    }
+
+    /// The client's address.
+    pub(super) fn client(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
     /// Serves it until it ends; soon after `stop` no more is read, but all that was asked is
-    /// answered.
+    /// answered. If there is an heir by then, it goes on where this one stops.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Closed {
         // Armed no later than the next deadline; deadlines mostly move away, so it fires early at
         // times and is armed again, which is cheaper than moving it for every query.
         let mut timer = pin!(sleep_until(self.active + IDLE));
+        let heirs = Arc::clone(&self.server.heirs);
         let mut last_call = pin!(async {
             stop.cancelled().await;
-            sleep(LAST_CALL).await;
+            if !heirs.is_named() {
+                sleep(LAST_CALL).await;
+            }
         });
         loop {
             self.answer_received();
             if self.is_done() {
-                return self.close().await;
+                return self.end().await;
             }
             let deadline = self.deadline();
             if let Some((at, _)) = deadline
@@ -129,6 +165,7 @@ impl Connection {
                 biased;
                 () = last_call.as_mut(), if self.is_reading => {
                     self.is_reading = false;
+                    self.is_bequeathed = heirs.is_named();
                     Ok(())
                 }
                 Some(reply) = self.settled.recv() => self.settle(reply),
@@ -298,6 +335,18 @@ impl Connection {
         let is_idle = self.in_flight == 0 && reply.is_none() && query.is_none();
         let idle = is_idle.then(|| (self.active + IDLE, Closed::Idle));
         [reply, query, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Hands the connection to the heir, if it is for one, or closes it.
+    async fn end(self) -> Closed {
+        if !self.is_bequeathed {
+            return self.close().await;
+        }
+        let Self { server, stream, received, .. } = self;
+        let Ok(stream) = stream.into_std() else { return Closed::Reset };
+        let received = received.to_vec();
+        server.heirs.leave(Bequest { listener: server.address, stream, received }).await;
+        Closed::HandedOver
     }
 
     /// Closes our side and gives the client a moment to close its own.

@@ -2,9 +2,11 @@
 //!
 //! `tcp` admits connections, `connection` takes queries from them and answers what is known;
 //! `miss` takes what is not known, from both planes, and has every question asked once however
-//! many clients wait for it (`inflight`); `upstream` asks, through `exchange`.
+//! many clients wait for it (`inflight`); `upstream` asks, through `exchange`. `bequest` is what
+//! becomes of connections when a successor takes over.
 
 mod connection;
+pub mod bequest;
 pub mod exchange;
 pub mod inflight;
 pub mod miss;

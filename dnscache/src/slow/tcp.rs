@@ -10,22 +10,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::SHARD;
-use super::connection::{Connection, Server};
+use super::bequest::Bequest;
+use super::connection::Connection;
+pub use super::connection::Server;
 use crate::bind::BindError;
 use crate::clock;
-use crate::counts::{Closed, PlaneCounts, Rejected};
-use crate::engine::ListenerId;
-use crate::handoff::Door;
+use crate::counts::{Closed, Rejected};
 use crate::logging::Quiet;
 use crate::places::{Place, Places};
-use crate::server::Plan;
 
 /// Connections in total, where descriptors allow it.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -45,23 +44,22 @@ const SOCKET_BUFFER_LEN: usize = 64 * 1024;
 /// once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the clients of one listen address until `shutdown`; then finishes what is in flight and
-/// returns when every connection is closed, within 11 s. Dropping it ends the connections at once.
+/// Serves the clients of one listen address until `shutdown`, and those on connections that come
+/// from a predecessor through `adopted`; then finishes what is in flight, hands connections to the
+/// heir if one is named, and returns when none is left, within 11 s. Dropping it ends the
+/// connections at once.
 pub async fn serve(
     listener: TcpListener,
-    id: ListenerId,
-    plan: Arc<ArcSwap<Plan>>,
-    door: Door,
-    limits: Arc<TcpLimits>,
-    counts: Arc<PlaneCounts>,
+    adopted: mpsc::Receiver<Bequest>,
+    server: Server,
     shutdown: CancellationToken,
 ) {
-    let server = Arc::new(Server { id, plan, door, limits, counts, now: clock::now });
-    accept_all(listener, server, shutdown).await;
+    accept_all(listener, adopted, Arc::new(server), shutdown).await;
 }
 
 pub(super) async fn accept_all(
     listener: TcpListener,
+    mut adopted: mpsc::Receiver<Bequest>,
     server: Arc<Server>,
     stop: CancellationToken,
 ) {
@@ -71,8 +69,17 @@ pub(super) async fn accept_all(
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next() => note_end(&server, ended),
+            Some(bequest) = adopted.recv() => {
+                // One that cannot be gone on with is closed already.
+                if let Ok(connection) = Connection::adopt(bequest, Arc::clone(&server)) {
+                    admit(&server, connection, &stop, &mut connections);
+                }
+            }
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => admit(&server, stream, peer, &stop, &mut connections),
+                Ok((stream, peer)) => {
+                    let connection = Connection::new(stream, peer, Arc::clone(&server));
+                    admit(&server, connection, &stop, &mut connections);
+                }
                 Err(error) if is_clients_doing(&error) => {}
                 Err(error) => {
                     server.counts.tcp_rejected(Rejected::Descriptors);
@@ -93,17 +100,13 @@ pub(super) async fn accept_all(
 /// Begins to serve a connection, or closes it if there are too many.
 fn admit(
     server: &Arc<Server>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    connection: Connection,
     stop: &CancellationToken,
     connections: &mut JoinSet<Closed>,
 ) {
-    match server.limits.admit(peer.ip()) {
+    match server.limits.admit(connection.client()) {
         Ok(admission) => {
             server.counts.tcp_open(1);
-            // Without it replies wait for acknowledgements; that is slow, not wrong.
-            let _ = stream.set_nodelay(true);
-            let connection = Connection::new(stream, peer, Arc::clone(server));
             let stop = stop.clone();
             connections.spawn(async move {
                 let _admission = admission;
@@ -216,9 +219,12 @@ fn descriptors_max(limits: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::*;
+    use crate::engine::ListenerId;
     use crate::engine::wire::header::rcode;
     use crate::slow::rehearsal;
 
@@ -263,15 +269,18 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let (door, _errands) = crate::handoff::door(1);
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(
-            listener,
-            ListenerId(0),
-            Arc::new(ArcSwap::new(rehearsal::plan(Duration::ZERO))),
+        let (_elder, adopted) = mpsc::channel(1);
+        let server = Server {
+            id: ListenerId(0),
+            address,
+            plan: Arc::new(ArcSwap::new(rehearsal::plan(Duration::ZERO))),
             door,
-            Arc::new(TcpLimits::new(8, 2)),
-            Arc::default(),
-            stop.clone(),
-        ));
+            limits: Arc::new(TcpLimits::new(8, 2)),
+            counts: Arc::default(),
+            heirs: Arc::default(),
+            now: clock::now,
+        };
+        let serving = tokio::spawn(serve(listener, adopted, server, stop.clone()));
         let mut connections = Vec::new();
         for _ in 0..3 {
             connections.push(TcpStream::connect(address).await.expect("a connection"));

@@ -31,10 +31,12 @@ async fn scene(door_capacity: usize) -> Scene {
     let limits = Arc::new(TcpLimits::new(1, 1));
     let server = Server {
         id: ListenerId(0),
+        address,
         plan: Arc::new(ArcSwap::new(rehearsal::plan(Duration::ZERO))),
         door,
         limits: Arc::clone(&limits),
         counts: Arc::default(),
+        heirs: Arc::default(),
         now: rehearsal::now,
     };
     let stop = CancellationToken::new();

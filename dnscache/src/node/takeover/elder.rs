@@ -1,0 +1,222 @@
+//! What an instance does for its successor, and for its predecessor before that.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::channel::{Channel, Welcome};
+use super::message::Message;
+use super::{Estate, PATIENCE};
+use crate::slow::bequest::Bequest;
+
+/// Whether somebody is there to take over.
+#[derive(Debug, Clone, Default)]
+pub enum Heir {
+    /// Nobody.
+    #[default]
+    None,
+    /// It was given what we have, and does not serve yet.
+    Starting,
+    /// It serves.
+    Serving(Arc<Channel>),
+}
+
+/// The take-over as long as this instance serves: hears out its predecessor, then waits for
+/// successors.
+pub struct Succession {
+    heirs: watch::Receiver<Heir>,
+    task: JoinHandle<()>,
+}
+
+/// How often the names of our addresses are tried again while somebody else has them: the
+/// predecessor until it ends.
+const RETRY: Duration = Duration::from_millis(250);
+/// How long the end waits for an heir that is about to serve.
+const START_MAX: Duration = Duration::from_secs(2);
+/// How long one message to an heir may take.
+const SEND_MAX: Duration = Duration::from_secs(1);
+
+/// What the elder of an heir does for it, and what it hears of its own elder.
+pub trait Household: Send + Sync + 'static {
+    /// Goes on with a connection of the predecessor.
+    fn adopt(&self, bequest: Bequest) -> impl Future<Output = ()> + Send;
+
+    /// The cache as a file in memory; `None`: there is none to give.
+    fn snapshot(&self) -> Option<File>;
+}
+
+impl Succession {
+    /// Tells the predecessor, if there is one, that we serve, takes its connections until it ends,
+    /// then waits for successors.
+    pub fn begin(
+        elder: Option<Channel>,
+        estate: Arc<Estate>,
+        household: Arc<impl Household>,
+    ) -> Self {
+        let (heir, heirs) = watch::channel(Heir::None);
+        let task = tokio::spawn(async move {
+            if let Some(elder) = elder {
+                hear_out(&elder, &*household).await;
+            }
+            wait_for_heirs(&estate, &household, &Arc::new(heir)).await;
+        });
+        Self { heirs, task }
+    }
+
+    /// No successor is waited for any more; the one there is, if it serves or soon does.
+    pub async fn end(mut self) -> Option<Arc<Channel>> {
+        let settled = self.heirs.wait_for(|heir| !matches!(heir, Heir::Starting));
+        let heir = match timeout(START_MAX, settled).await {
+            Ok(Ok(heir)) => heir.clone(),
+            _ => Heir::None,
+        };
+        self.task.abort();
+        // Its names are free once it has ended.
+        let _ = self.task.await;
+        match heir {
+            Heir::Serving(channel) => Some(channel),
+            Heir::None | Heir::Starting => None,
+        }
+    }
+}
+
+/// Hands a connection over.
+///
+/// # Errors
+/// The heir is gone, or does not listen; the connection is closed.
+pub async fn bequeath(heir: &Channel, bequest: Bequest) -> io::Result<()> {
+    let message = Message::Connection(bequest.listener, bequest.received);
+    let sending = heir.send(&message, Some(bequest.stream.as_fd()));
+    timeout(SEND_MAX, sending).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Tells an heir that this was all.
+pub async fn farewell(heir: &Channel) {
+    // It hears of our end as well when the channel closes.
+    let _ = timeout(SEND_MAX, heir.send(&Message::Farewell, None)).await;
+}
+
+async fn hear_out(elder: &Channel, household: &impl Household) {
+    if elder.send(&Message::Serving, None).await.is_err() {
+        return;
+    }
+    let mut connections = 0_usize;
+    loop {
+        match elder.receive().await {
+            Ok(Some((Message::Connection(listener, received), Some(descriptor)))) => {
+                connections += 1;
+                let stream = TcpStream::from(descriptor);
+                household.adopt(Bequest { listener, stream, received }).await;
+            }
+            Ok(Some((Message::Farewell, _)) | None) => break,
+            Ok(Some(_)) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the instance before this one breaks off");
+                break;
+            }
+        }
+    }
+    tracing::info!(connections, "the instance before this one has ended; taken over");
+}
+
+/// Lets successors in, at the names of all addresses in the estate as it is.
+async fn wait_for_heirs(
+    estate: &Arc<Estate>,
+    household: &Arc<impl Household>,
+    heir: &Arc<watch::Sender<Heir>>,
+) {
+    let mut welcomes: BTreeMap<SocketAddr, Welcome> = BTreeMap::new();
+    let mut serving: Option<JoinHandle<()>> = None;
+    loop {
+        let addresses = estate.addresses();
+        welcomes.retain(|address, _| addresses.contains(address));
+        for address in &addresses {
+            if !welcomes.contains_key(address)
+                && let Ok(welcome) = Welcome::open(*address)
+            {
+                welcomes.insert(*address, welcome);
+            }
+        }
+        let is_complete = welcomes.len() == addresses.len();
+        let mut arrivals: FuturesUnordered<_> = welcomes.values().map(Welcome::next).collect();
+        let arrived = tokio::select! {
+            Some(arrived) = arrivals.next() => Some(arrived),
+            () = estate.changed.notified() => None,
+            () = sleep(RETRY), if !is_complete => None,
+        };
+        drop(arrivals);
+        match arrived {
+            Some(Ok(channel)) => {
+                // The last one to come is the one that counts.
+                if let Some(earlier) = serving.take() {
+                    earlier.abort();
+                    let _ = earlier.await;
+                }
+                let (estate, household, heir) =
+                    (Arc::clone(estate), Arc::clone(household), Arc::clone(heir));
+                serving = Some(tokio::spawn(async move {
+                    accompany(channel, &estate, &*household, &heir).await;
+                }));
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a successor cannot be let in");
+                sleep(RETRY).await;
+            }
+            None => {}
+        }
+    }
+}
+
+/// Gives an heir what we have and keeps an eye on it until it is gone.
+async fn accompany(
+    channel: Channel,
+    estate: &Estate,
+    household: &impl Household,
+    heir: &watch::Sender<Heir>,
+) {
+    heir.send_replace(Heir::Starting);
+    let channel = Arc::new(channel);
+    match timeout(PATIENCE, give(&channel, estate, household)).await {
+        Ok(Ok(())) => {
+            let mut gone = pin!(channel.receive());
+            match gone.as_mut().await {
+                Ok(Some((Message::Serving, _))) => {
+                    tracing::info!("a successor serves beside this instance");
+                    heir.send_replace(Heir::Serving(Arc::clone(&channel)));
+                    // It has nothing else to say.
+                    while let Ok(Some(_)) = channel.receive().await {}
+                    tracing::info!("the successor has ended before this instance");
+                }
+                _ => tracing::info!("a successor went away before it served"),
+            }
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "a successor cannot be given what there is"),
+        Err(_) => tracing::warn!("a successor does not listen"),
+    }
+    heir.send_replace(Heir::None);
+}
+
+async fn give(channel: &Channel, estate: &Estate, household: &impl Household) -> io::Result<()> {
+    let Some((Message::Hello, _)) = channel.receive().await? else {
+        return Err(io::Error::other("it does not say hello"));
+    };
+    for (purpose, address, listener) in estate.copies()? {
+        channel.send(&Message::Listener(purpose, address), Some(listener.as_fd())).await?;
+    }
+    let snapshot = tokio::task::block_in_place(|| household.snapshot());
+    if let Some(snapshot) = snapshot {
+        channel.send(&Message::Snapshot, Some(snapshot.as_fd())).await?;
+    }
+    channel.send(&Message::AllGiven, None).await
+}

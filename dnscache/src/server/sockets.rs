@@ -1,0 +1,179 @@
+//! Where listening sockets come from: from the instance before this one, or the kernel. And where
+//! they go: to the one after it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::listen::{self, Selection};
+use crate::bind::BindError;
+use crate::node::takeover::channel::Channel;
+use crate::node::takeover::elder::{self, Household};
+use crate::node::takeover::message::Purpose;
+use crate::node::takeover::{Estate, Inheritance};
+use crate::slow::bequest::{Bequest, Heirs};
+use crate::slow::tcp;
+
+/// Connections of the predecessor that wait to be gone on with, for each address; it hands over no
+/// faster than they are taken.
+const ADOPTED_MAX: usize = 64;
+
+/// Listening sockets, and what is to be handed over of them.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    inheritance: Inheritance,
+    estate: Arc<Estate>,
+    foster: Arc<Foster>,
+}
+
+impl Sockets {
+    /// Sockets that come from `inheritance` where it has them.
+    pub fn new(inheritance: Inheritance) -> Self {
+        Self { inheritance, ..Self::default() }
+    }
+
+    /// What a successor is given.
+    pub fn estate(&self) -> Arc<Estate> {
+        Arc::clone(&self.estate)
+    }
+
+    /// Who goes on with connections of the predecessor.
+    pub fn foster(&self) -> Arc<Foster> {
+        Arc::clone(&self.foster)
+    }
+
+    /// A socket for DNS over TCP.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub fn dns(&self, address: SocketAddr) -> Result<TcpListener, BindError> {
+        match self.inherited(Purpose::Dns, address) {
+            Some(listener) => Ok(listener),
+            None => tcp::bind(address),
+        }
+    }
+
+    /// A socket for the admin pages.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub fn pages(
+        &self,
+        address: SocketAddr,
+        selection: Selection,
+    ) -> Result<TcpListener, BindError> {
+        match self.inherited(Purpose::Pages, address) {
+            Some(listener) => Ok(listener),
+            None => listen::bind(address, selection),
+        }
+    }
+
+    fn inherited(&self, purpose: Purpose, address: SocketAddr) -> Option<TcpListener> {
+        TcpListener::from_std(self.inheritance.take(purpose, address)?).ok()
+    }
+
+    /// Notes that a DNS address is served; connections of the predecessor come through what is
+    /// returned.
+    pub fn serves_dns(&self, address: SocketAddr, listener: &impl AsFd) -> mpsc::Receiver<Bequest> {
+        let (sender, adopted) = mpsc::channel(ADOPTED_MAX);
+        self.foster.homes().insert(address, sender);
+        self.estate.note(Purpose::Dns, address, listener);
+        adopted
+    }
+
+    /// Notes that the pages of an address are served.
+    pub fn serves_pages(&self, address: SocketAddr, listener: &impl AsFd) {
+        self.estate.note(Purpose::Pages, address, listener);
+    }
+
+    /// Notes that a DNS address is left.
+    pub fn leaves_dns(&self, address: SocketAddr) {
+        self.foster.homes().remove(&address);
+        self.estate.forget(Purpose::Dns, address);
+    }
+
+    /// Notes that the pages of an address are left.
+    pub fn leaves_pages(&self, address: SocketAddr) {
+        self.estate.forget(Purpose::Pages, address);
+    }
+}
+
+/// Brings connections of the predecessor to whoever serves their address here.
+#[derive(Debug, Default)]
+pub struct Foster(Mutex<HashMap<SocketAddr, mpsc::Sender<Bequest>>>);
+
+impl Foster {
+    fn homes(&self) -> MutexGuard<'_, HashMap<SocketAddr, mpsc::Sender<Bequest>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Household for Foster {
+    /// A connection to an address that is not served any more is closed.
+    async fn adopt(&self, bequest: Bequest) {
+        let home = self.homes().get(&bequest.listener).cloned();
+        if let Some(home) = home {
+            let _ = home.send(bequest).await;
+        }
+    }
+
+    fn snapshot(&self) -> Option<File> {
+        None
+    }
+}
+
+/// Connections on their way to the heir.
+pub struct HandingOver {
+    heir: Arc<Channel>,
+    done: CancellationToken,
+    task: JoinHandle<usize>,
+}
+
+impl HandingOver {
+    /// From now on, connections that are told to end go to `heir`.
+    pub fn begin(heir: Arc<Channel>, heirs: &Heirs) -> Self {
+        let (sender, bequests) = mpsc::channel(ADOPTED_MAX);
+        heirs.name(sender);
+        let done = CancellationToken::new();
+        let task = tokio::spawn(hand_over(Arc::clone(&heir), bequests, done.clone()));
+        Self { heir, done, task }
+    }
+
+    /// Hands over what is left, once every connection has been told to end.
+    pub async fn finish(self) {
+        self.done.cancel();
+        if let Ok(connections) = self.task.await {
+            tracing::info!(connections, "handed over to the successor");
+        }
+        elder::farewell(&self.heir).await;
+    }
+}
+
+/// Sends connections until there are no more; says how many.
+async fn hand_over(
+    heir: Arc<Channel>,
+    mut bequests: mpsc::Receiver<Bequest>,
+    done: CancellationToken,
+) -> usize {
+    let mut connections = 0;
+    loop {
+        let bequest = tokio::select! {
+            biased;
+            Some(bequest) = bequests.recv() => bequest,
+            () = done.cancelled() => return connections,
+        };
+        match elder::bequeath(&heir, bequest).await {
+            Ok(()) => connections += 1,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be handed over and is closed");
+            }
+        }
+    }
+}
