@@ -4,12 +4,15 @@ use std::process::ExitCode;
 
 use dnscache::config::flags::{Flags, LogFormat, LogLevel, plugins_text, version_text};
 use dnscache::logging::{self, Format};
-use dnscache::{server, top};
+use dnscache::{probe, server, top};
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == "top") {
-        return top::run(std::env::args_os().skip(1));
+    let words = || std::env::args_os().skip(1);
+    match words().next() {
+        Some(word) if word == "top" => return top::run(words()),
+        Some(word) if word == "probe" => return probe::run(words()),
+        _ => {}
     }
     let flags = match Flags::read(std::env::args_os()) {
         Ok(flags) => flags,

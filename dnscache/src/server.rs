@@ -10,6 +10,7 @@ mod pages;
 mod readings;
 mod refresh;
 mod sockets;
+mod vitals;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::admin::control::Control;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
 use crate::counts::BlockCounts;
@@ -70,6 +72,7 @@ async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
     let mut running = Running::start(flags, config, Sockets::new(inheritance)).await?;
     let (estate, foster) = (running.sockets().estate(), running.sockets().foster());
     let succession = Succession::begin(elder, estate, foster);
+    let _control = open_control(flags, &running);
     let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;
     announce(&running);
     loop {
@@ -88,6 +91,20 @@ async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
     }
     drain(running, succession, &mut signals).await;
     Ok(())
+}
+
+/// Opens the control socket. Without it probes fail and everything else works.
+fn open_control(flags: &Flags, running: &Running) -> Option<Control> {
+    let path = flags.control.path()?;
+    let opened = Control::open(&path, running.vitals());
+    let told = opened.inspect_err(|error| {
+        let path = path.display();
+        tracing::warn!(
+            "-control {path}: {error}; `dnscache probe` cannot ask this instance. Name a path in a \
+             writable folder"
+        );
+    });
+    told.ok()
 }
 
 /// Who asked for a reload: a timer reloads what has changed, a signal says so either way.

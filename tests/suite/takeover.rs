@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use crate::harness::client::{PATIENCE, TcpClient, UdpClient};
 use crate::harness::load::{Judge, Load, Tally};
 use crate::harness::message::Message;
-use crate::harness::own_loopback;
-use crate::harness::program::{DNS_PORT, Program, UPSTREAM_PORT, fill_in};
+use crate::harness::program::{DNS_PORT, Program, UPSTREAM_PORT, command, fill_in};
 use crate::harness::tcp_load::TcpLoad;
 use crate::harness::upstream::Upstream;
 use crate::harness::zone::{Zone, query};
+use crate::harness::{own_loopback, within};
 
 const COREFILE: &str = ".:PORT {\n bind IP\n cache\n prometheus METRICS\n health IP:8080 {\n \
                         lameduck 30s\n }\n forward . UPSTREAM\n}\n";
@@ -234,4 +234,35 @@ fn twenty_restarts_of_node_cache_are_measured() {
         program = start();
     });
     println!("node-cache: {failed} questions lost or failed in 20 restarts");
+}
+
+/// What `dnscache probe` prints and whether it is content.
+fn probe(what: &str, control: &str) -> (bool, String) {
+    let output = command().args(["probe", what, "--control", control]).output().expect("runs");
+    let told = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    (output.status.success(), told)
+}
+
+#[test]
+fn a_probe_asks_the_instance_beside_it_and_no_other() {
+    let ip = own_loopback();
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (first, second) = (path("first"), path("second"));
+    let (is_ready, told) = probe("ready", &first);
+    assert!(!is_ready && told.contains("see -control"), "{told}");
+    let old = Program::start_with(ip, COREFILE, &["-control", &first]);
+    // Upstream is not there yet.
+    assert_eq!(probe("ready", &first), (false, "upstream has not answered yet".into()));
+    assert_eq!(probe("live", &first), (true, "ok".into()));
+    let upstream = upstream(ip);
+    assert!(within(PATIENCE, || probe("ready", &first).0), "{}", old.log());
+    upstream.set_silent(true);
+    let new = old.start_successor(&["-control", &second]);
+    assert!(old.logs_within(SERVES, PATIENCE), "{}\n{}", old.log(), new.log());
+    assert_eq!(probe("live", &second), (true, "ok".into()));
+    assert_eq!(probe("ready", &second), (false, "upstream has not answered yet".into()));
+    assert_eq!(probe("ready", &first), (true, "ok".into()), "an outage makes nobody unready");
+    upstream.set_silent(false);
+    assert!(within(PATIENCE, || probe("ready", &second).0), "{}", new.log());
 }

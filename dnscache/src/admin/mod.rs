@@ -12,6 +12,7 @@
 //! configuration names.
 
 mod families;
+pub mod control;
 pub mod hot;
 pub mod http;
 pub mod listen;

@@ -7,6 +7,8 @@
 //! Flags about the node (interface, packet rules, templates) are read and kept here whether or not
 //! anything acts on them, so that a manifest's arguments start this program unchanged.
 
+pub mod control;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -132,6 +134,10 @@ pub struct Flags {
     /// Address that takes the place of __PROMETHEUS__ENDPOINT__ in the template
     #[arg(long, value_name = "ADDRESS", default_value = ":9253", help_heading = NODE)]
     pub prometheus_listen_address: String,
+
+    /// About the control socket
+    #[command(flatten)]
+    pub control: control::ControlFlags,
 }
 
 /// What one `-localip` holds; clap takes a plain `Vec` for a flag that is given several times.
@@ -199,6 +205,8 @@ fn command() -> Command {
         .about("A DNS cache for every node of a Kubernetes cluster")
         .after_help(
             "Flags may be written with one dash or two.\n\
+             `dnscache probe` asks a running instance how it is doing, for the kubelet; see \
+             `dnscache probe --help`.\n\
              `dnscache top` shows the names a running cache is asked for most; see \
              `dnscache top --help`.",
         )

@@ -12,6 +12,7 @@
 mod batch;
 mod desk;
 mod local;
+mod pulse;
 mod socket;
 mod sys;
 mod worker;
@@ -27,6 +28,7 @@ use arc_swap::{ArcSwap, cache::Cache};
 
 use self::batch::{BATCH_LEN, ReplySource};
 use self::desk::Desk;
+pub use self::pulse::{Beat, Pulse, Pulses};
 use self::worker::{Decide, Worker};
 use crate::bind::BindError;
 use crate::counts::PlaneCounts;
@@ -43,6 +45,7 @@ pub struct FastPlane {
     counts: Arc<PlaneCounts>,
     shards: Shards,
     listeners: Vec<Listener>,
+    pulses: Arc<Pulses>,
 }
 
 /// An address whose sockets are open and not read yet. Dropping it gives the address back.
@@ -72,7 +75,14 @@ impl FastPlane {
         door: Door,
         counts: Arc<PlaneCounts>,
     ) -> Self {
-        Self { workers, plans, door, counts, shards: Shards::new(shards), listeners: Vec::new() }
+        let shards = Shards::new(shards);
+        let pulses = Arc::default();
+        Self { workers, plans, door, counts, shards, listeners: Vec::new(), pulses }
+    }
+
+    /// Signs of life of the workers.
+    pub fn pulses(&self) -> Arc<Pulses> {
+        Arc::clone(&self.pulses)
     }
 
     /// Opens the sockets of an address without reading them, so that a reload can open all its
@@ -91,7 +101,7 @@ impl FastPlane {
     /// # Errors
     /// No thread could be started; the address is given back.
     pub fn start(&mut self, id: ListenerId, bound: Bound) -> Result<(), BindError> {
-        let (plans, door, counts) = (&self.plans, &self.door, &self.counts);
+        let (plans, door, counts, pulses) = (&self.plans, &self.door, &self.counts, &self.pulses);
         let listener = Listener::start(id, bound, &mut self.shards, |parts| Worker {
             desk: Desk {
                 listener: id,
@@ -109,6 +119,7 @@ impl FastPlane {
             plans: Cache::new(Arc::clone(plans)),
             counts: Arc::clone(counts),
             shard: parts.shard,
+            pulse: pulses.start(parts.name),
         })?;
         self.listeners.push(listener);
         Ok(())
@@ -164,6 +175,7 @@ struct Parts {
     source: ReplySource,
     stop: Arc<AtomicBool>,
     shard: usize,
+    name: String,
 }
 
 impl Listener {
@@ -208,13 +220,15 @@ impl Listener {
         for (number, socket) in self.sockets.iter().enumerate() {
             let shard = shards.take();
             self.shards.push(shard);
+            let name = format!("fast-{number}-{}", self.address);
             let worker = employ(Parts {
+                name: name.clone(),
                 socket: Arc::clone(socket),
                 source: socket::reply_source(socket)?,
                 stop: Arc::clone(&self.stop),
                 shard,
             });
-            let thread = thread::Builder::new().name(format!("fast-{number}-{}", self.address));
+            let thread = thread::Builder::new().name(name);
             self.threads.push(thread.spawn(move || worker.run())?);
         }
         Ok(())
@@ -323,6 +337,7 @@ mod tests {
             plans: Cache::new(Arc::new(ArcSwap::from_pointee(()))),
             counts: Arc::default(),
             shard: parts.shard,
+            pulse: Pulses::default().start(parts.name),
         })
         .expect("started")
     }

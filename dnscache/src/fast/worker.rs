@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, cache::Cache};
 
 use super::batch::{BATCH_LEN, Batch, Packet, ReplySource, Sent, Wait};
+use super::pulse::Pulse;
 use crate::clock;
 use crate::counts::PlaneCounts;
 use crate::engine::{Facts, Now};
@@ -56,6 +57,8 @@ pub(super) struct Worker<P, D> {
     pub(super) counts: Arc<PlaneCounts>,
     /// Under which number.
     pub(super) shard: usize,
+    /// The sign that it moves.
+    pub(super) pulse: Pulse,
 }
 
 /// How often a worker that must stop reads before it stops whatever still comes. That is 65,536
@@ -78,6 +81,7 @@ impl<P, D: Decide<P>> Worker<P, D> {
         let mut troubles = Troubles::default();
         let mut last = LastBatches::default();
         loop {
+            self.pulse.beat();
             let stopping = self.stop.load(Ordering::Acquire);
             let wait = if stopping { Wait::No } else { Wait::ForOne };
             let received = batch
@@ -270,6 +274,7 @@ mod tests {
             desk: Parrot(sender),
             counts: Arc::default(),
             shard: 1,
+            pulse: crate::fast::Pulses::default().start("test".into()),
         });
         Bench { address, socket, stop, plans, accounts, client, worker }
     }

@@ -19,6 +19,7 @@ use super::pages::AdminPages;
 use super::readings::sources;
 use super::refresh::keep_fresh;
 use super::sockets::{HandingOver, Sockets};
+use super::vitals::{Vitals, await_answer, watch_pulses};
 use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
 use crate::clock;
@@ -62,6 +63,9 @@ pub struct Running {
     streams: HashMap<SocketAddr, Stream>,
     sockets: Sockets,
     heirs: Arc<Heirs>,
+    vitals: Arc<Vitals>,
+    /// Whether anybody can ask whether upstream has answered.
+    is_probed: bool,
     limits: Arc<TcpLimits>,
     routes: Routes<Route>,
     wires: HashMap<RouteId, Wire>,
@@ -148,6 +152,8 @@ impl Running {
             streams: HashMap::new(),
             sockets,
             heirs: Arc::default(),
+            vitals: Arc::default(),
+            is_probed: flags.control.path().is_some(),
             limits: Arc::new(TcpLimits::for_this_process()),
             routes,
             wires: HashMap::new(),
@@ -163,6 +169,9 @@ impl Running {
             refused: None,
             mistake: None,
         };
+        if let Some(fast) = &running.fast {
+            tokio::spawn(watch_pulses(fast.pulses(), running.vitals()));
+        }
         running.put_in_force(config).await?;
         anyhow::ensure!(!running.streams.is_empty(), "no address can be served");
         Ok(running)
@@ -171,6 +180,11 @@ impl Running {
     /// Addresses served, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         listen_addresses(&self.config)
+    }
+
+    /// How it is doing.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
     }
 
     /// Where listening sockets come from and go.
@@ -271,6 +285,7 @@ impl Running {
     pub fn begin_drain(&mut self) -> Duration {
         self.followers = Followers::none();
         self.admin.begin_drain();
+        self.vitals.ending();
         self.config.health.as_ref().map_or(Duration::ZERO, |health| health.lameduck)
     }
 
@@ -339,6 +354,11 @@ impl Running {
         let notes = Notes { events: self.events.0.clone(), generation: self.generation };
         (self.followers, self.probes) =
             Followers::start(config, plan, &self.routes.load(), hosts, &notes);
+        if self.is_probed {
+            let routes = Arc::clone(&self.routes);
+            let route = move |id| routes.load().get(&id).map(Arc::clone);
+            self.followers.also(await_answer(Arc::clone(plan), route, self.vitals()));
+        }
         if let Some(hot) = config.hot.clone() {
             let counts = Arc::clone(&self.counts.refreshes);
             let door = self.door.clone();

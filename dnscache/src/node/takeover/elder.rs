@@ -39,9 +39,11 @@ pub struct Succession {
     task: JoinHandle<()>,
 }
 
-/// How often the names of our addresses are tried again while somebody else has them: the
-/// predecessor until it ends.
-const RETRY: Duration = Duration::from_millis(250);
+/// How often the names of our addresses are tried again while somebody else has them.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often, and how long, they are tried when an elder has said farewell.
+const INHERIT_TRIES: usize = 400;
+const INHERIT_PAUSE: Duration = Duration::from_millis(5);
 /// How long the end waits for an heir that is about to serve.
 const START_MAX: Duration = Duration::from_secs(2);
 /// How long one message to an heir may take.
@@ -66,10 +68,14 @@ impl Succession {
     ) -> Self {
         let (heir, heirs) = watch::channel(Heir::None);
         let task = tokio::spawn(async move {
+            let mut welcomes = Welcomes::default();
             if let Some(elder) = elder {
-                hear_out(&elder, &*household).await;
+                let connections = hear_out(&elder, &*household).await;
+                drop(elder);
+                welcomes.inherit(&estate).await;
+                tracing::info!(connections, "the instance before this one has ended; taken over");
             }
-            wait_for_heirs(&estate, &household, &Arc::new(heir)).await;
+            wait_for_heirs(welcomes, &estate, &household, &Arc::new(heir)).await;
         });
         Self { heirs, task }
     }
@@ -107,11 +113,12 @@ pub async fn farewell(heir: &Channel) {
     let _ = timeout(SEND_MAX, heir.send(&Message::Farewell, None)).await;
 }
 
-async fn hear_out(elder: &Channel, household: &impl Household) {
+/// Takes the elder's connections until it ends; says how many.
+async fn hear_out(elder: &Channel, household: &impl Household) -> usize {
+    let mut connections = 0;
     if elder.send(&Message::Serving, None).await.is_err() {
-        return;
+        return connections;
     }
-    let mut connections = 0_usize;
     loop {
         match elder.receive().await {
             Ok(Some((Message::Connection(listener, received), Some(descriptor)))) => {
@@ -119,43 +126,70 @@ async fn hear_out(elder: &Channel, household: &impl Household) {
                 let stream = TcpStream::from(descriptor);
                 household.adopt(Bequest { listener, stream, received }).await;
             }
-            Ok(Some((Message::Farewell, _)) | None) => break,
+            Ok(Some((Message::Farewell, _)) | None) => return connections,
             Ok(Some(_)) => {}
             Err(error) => {
                 tracing::warn!(%error, "the instance before this one breaks off");
-                break;
+                return connections;
             }
         }
     }
-    tracing::info!(connections, "the instance before this one has ended; taken over");
+}
+
+/// The names of our addresses, at which successors come.
+#[derive(Default)]
+struct Welcomes(BTreeMap<SocketAddr, Welcome>);
+
+impl Welcomes {
+    /// Takes the names of the addresses in the estate and lets go of others; whether all are ours.
+    fn follow(&mut self, estate: &Estate) -> bool {
+        let addresses = estate.addresses();
+        self.0.retain(|address, _| addresses.contains(address));
+        for address in &addresses {
+            if !self.0.contains_key(address)
+                && let Ok(welcome) = Welcome::open(*address)
+            {
+                self.0.insert(*address, welcome);
+            }
+        }
+        self.0.len() == addresses.len()
+    }
+
+    /// Takes the names from an elder that ends, which may take it a moment.
+    async fn inherit(&mut self, estate: &Estate) {
+        for _ in 0..INHERIT_TRIES {
+            if self.follow(estate) {
+                return;
+            }
+            sleep(INHERIT_PAUSE).await;
+        }
+    }
+
+    /// The next successor that comes at any of them.
+    async fn next(&self) -> io::Result<Channel> {
+        let mut arrivals: FuturesUnordered<_> = self.0.values().map(Welcome::next).collect();
+        match arrivals.next().await {
+            Some(arrived) => arrived,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Lets successors in, at the names of all addresses in the estate as it is.
 async fn wait_for_heirs(
+    mut welcomes: Welcomes,
     estate: &Arc<Estate>,
     household: &Arc<impl Household>,
     heir: &Arc<watch::Sender<Heir>>,
 ) {
-    let mut welcomes: BTreeMap<SocketAddr, Welcome> = BTreeMap::new();
     let mut serving: Option<JoinHandle<()>> = None;
     loop {
-        let addresses = estate.addresses();
-        welcomes.retain(|address, _| addresses.contains(address));
-        for address in &addresses {
-            if !welcomes.contains_key(address)
-                && let Ok(welcome) = Welcome::open(*address)
-            {
-                welcomes.insert(*address, welcome);
-            }
-        }
-        let is_complete = welcomes.len() == addresses.len();
-        let mut arrivals: FuturesUnordered<_> = welcomes.values().map(Welcome::next).collect();
+        let is_complete = welcomes.follow(estate);
         let arrived = tokio::select! {
-            Some(arrived) = arrivals.next() => Some(arrived),
+            arrived = welcomes.next() => Some(arrived),
             () = estate.changed.notified() => None,
             () = sleep(RETRY), if !is_complete => None,
         };
-        drop(arrivals);
         match arrived {
             Some(Ok(channel)) => {
                 // The last one to come is the one that counts.
