@@ -9,6 +9,7 @@ mod follow;
 mod pages;
 mod readings;
 mod refresh;
+mod snapshots;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

@@ -11,6 +11,7 @@ mod peers;
 mod properties;
 mod reload;
 mod search_paths;
+mod snapshot;
 mod stale;
 mod tcp;
 mod top;

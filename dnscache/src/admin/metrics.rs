@@ -111,6 +111,9 @@ impl Collector for Collected {
         if let Some(read) = &sources.hosts {
             families::hosts(&mut sheet, &read())?;
         }
+        if let Some(read) = &sources.snapshots {
+            families::snapshots(&mut sheet, &read())?;
+        }
         if let Some(read) = &sources.reload {
             families::reload(&mut sheet, &read())?;
         }
@@ -252,6 +255,7 @@ mod tests {
             refreshes: Some(Box::new(move || refreshed.clone())),
             forwards: Some(Box::new(move || forwards.clone())),
             hosts: Some(Box::new(move || hosts.clone())),
+            snapshots: None,
             reload: Some(Box::new(move || reload.clone())),
             hot: None,
             self_checks: Some(Arc::new(SelfChecks::default())),

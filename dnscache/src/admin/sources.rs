@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::hot::HotReading;
 use super::self_check::SelfChecks;
-use crate::counts::{BlockCounts, HistogramReading, PlaneCounts};
+use crate::counts::{BlockCounts, HistogramReading, PlaneCounts, SnapshotCount};
 
 /// Everything a scrape asks. What is left empty does not appear.
 #[derive(Default)]
@@ -27,6 +27,8 @@ pub struct Sources {
     pub forwards: Option<Source<ForwardReading>>,
     /// What `hosts` knows.
     pub hosts: Option<Source<HostsReading>>,
+    /// What became of snapshots; `None`: there are none.
+    pub snapshots: Option<Source<SnapshotCount>>,
     /// What `reload` did.
     pub reload: Option<Source<ReloadReading>>,
     /// Which names are asked most. Not part of the metrics: it has a page of its own.

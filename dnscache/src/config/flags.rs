@@ -7,6 +7,8 @@
 //! Flags about the node (interface, packet rules, templates) are read and kept here whether or not
 //! anything acts on them, so that a manifest's arguments start this program unchanged.
 
+mod snapshot;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -18,6 +20,7 @@ use clap::{Args, Command, FromArgMatches, ValueEnum};
 
 use super::check::DIRECTIVES;
 use super::duration;
+pub use snapshot::{PATH_DEFAULT as SNAPSHOT_DEFAULT, SnapshotFlags, SnapshotPlace};
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -132,6 +135,10 @@ pub struct Flags {
     /// Address that takes the place of __PROMETHEUS__ENDPOINT__ in the template
     #[arg(long, value_name = "ADDRESS", default_value = ":9253", help_heading = NODE)]
     pub prometheus_listen_address: String,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show a line here as a heading")]
+    pub snapshot: SnapshotFlags,
 }
 
 /// What one `-localip` holds; clap takes a plain `Vec` for a flag that is given several times.

@@ -13,6 +13,7 @@ pub mod flags;
 pub mod hosts_file;
 mod interfaces;
 pub mod load;
+pub mod octets;
 pub mod registry;
 pub mod resolv_conf;
 

@@ -10,6 +10,7 @@ mod kinds;
 mod plane;
 mod refresh;
 mod search;
+mod snapshot;
 
 pub use block::{BlockCounts, BlockReading};
 pub use cell::HistogramReading;
@@ -17,3 +18,4 @@ pub use kinds::{DURATION_BOUNDS, SIZE_BOUNDS, rcode_label, type_label};
 pub use plane::{Closed, PlaneCounts, PlaneReading, Rejected};
 pub use refresh::RefreshCounts;
 pub use search::{SearchReading, reason_label};
+pub use snapshot::{LastWritten, Loaded, SnapshotCount, SnapshotCounts};

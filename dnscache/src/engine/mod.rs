@@ -10,6 +10,7 @@ mod audit;
 pub mod block;
 pub mod cache;
 mod facts;
+pub mod keepsake;
 mod learn;
 pub mod policy;
 mod refresh;
@@ -397,7 +398,7 @@ impl Engine {
     }
 
     /// How often something was learned.
-    fn learned(&self) -> u64 {
+    pub fn learned(&self) -> u64 {
         self.learned.load(Ordering::Relaxed)
     }
 

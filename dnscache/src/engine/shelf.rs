@@ -179,9 +179,10 @@ impl Shelf {
             .forwards
             .iter()
             .map(|forward| {
-                let (id, health) = self.route(block, forward, taken);
+                let (words, id, health) = self.route(block, forward, taken);
                 taken.push(id);
-                Route { id, from: forward.from.clone(), except: forward.except.clone(), health }
+                let (from, except) = (forward.from.clone(), forward.except.clone());
+                Route { id, words, from, except, health }
             })
             .collect();
         routes.sort_by_key(|route| std::cmp::Reverse(route.from.wire().len()));
@@ -193,18 +194,20 @@ impl Shelf {
         block: &config::Block,
         forward: &config::Forward,
         taken: &[RouteId],
-    ) -> (RouteId, Arc<RouteHealth>) {
+    ) -> (Arc<str>, RouteId, Arc<RouteHealth>) {
         let identity = format!("{:?} {:?} {:?}", block.zones, forward.from, forward.to);
         let mut copy = 0;
         loop {
             let made = &mut self.routes_made;
-            let route = self.routes.entry(format!("{identity} {copy}")).or_insert_with(|| {
+            let words = format!("{identity} {copy}");
+            let shared = Arc::from(words.as_str());
+            let (id, health) = self.routes.entry(words).or_insert_with(|| {
                 let id = RouteId(*made);
                 *made += 1;
                 (id, Arc::default())
             });
-            if !taken.contains(&route.0) {
-                return route.clone();
+            if !taken.contains(id) {
+                return (shared, *id, Arc::clone(health));
             }
             copy += 1;
         }

@@ -37,6 +37,7 @@ pub fn sources(
     let (hosting, searching) = (Arc::clone(plan), Arc::clone(plan));
     let refreshing = Arc::clone(&counts.refreshes);
     let (asked, renewing) = (Arc::clone(plan), Arc::clone(&counts.refreshes));
+    let snapshots = Arc::clone(&counts.snapshots);
     let (failed, fingerprint) = (Arc::clone(&counts.reloads_failed), config.fingerprint);
     Sources {
         blocks: blocks.collect(),
@@ -48,6 +49,7 @@ pub fn sources(
         hosts: config.blocks.iter().any(|block| block.hosts.is_some()).then(
             || -> Box<dyn Fn() -> HostsReading + Send + Sync> { Box::new(move || hosts(&hosting)) },
         ),
+        snapshots: Some(Box::new(move || snapshots.read())),
         reload: Some(Box::new(move || ReloadReading {
             failed: failed.load(Ordering::Relaxed),
             version: Some(("fingerprint".to_owned(), format!("{fingerprint:016x}"))),

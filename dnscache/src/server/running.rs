@@ -18,11 +18,12 @@ use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
 use super::pages::AdminPages;
 use super::readings::sources;
 use super::refresh::keep_fresh;
+use super::snapshots::Snapshots;
 use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
-use crate::counts::{BlockCounts, PlaneCounts, RefreshCounts};
+use crate::counts::{BlockCounts, PlaneCounts, RefreshCounts, SnapshotCounts};
 use crate::engine::shelf::{Shelf, Surroundings, zones_label};
 use crate::engine::{ListenerId, RouteId};
 use crate::fast::{Bound, FastPlane};
@@ -63,6 +64,7 @@ pub struct Running {
     counts: Counts,
     admin: AdminPages,
     followers: Followers,
+    snapshots: Snapshots,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
 }
 
@@ -76,6 +78,8 @@ pub struct Counts {
     pub upstreams: Arc<UpstreamCounts>,
     /// Of what keeps hot names fresh.
     pub refreshes: Arc<RefreshCounts>,
+    /// Of the cache kept over restarts.
+    pub snapshots: Arc<SnapshotCounts>,
     /// Configurations that were refused.
     pub reloads_failed: Arc<AtomicU64>,
     /// How many shards each has.
@@ -134,8 +138,12 @@ impl Running {
             door.clone(),
             Arc::clone(&counts.planes),
         );
+        let snapshots = Snapshots::new(&flags.snapshot, Arc::clone(&counts.snapshots));
+        // Before any address is taken: who comes first is answered from it.
+        let shelf = tokio::task::block_in_place(|| snapshots.shelf(&config, &surroundings()));
         let mut running = Self {
-            shelf: Arc::default(),
+            shelf: Arc::new(Mutex::new(shelf)),
+            snapshots,
             plans,
             door,
             fast: Some(fast),
@@ -157,6 +165,7 @@ impl Running {
         };
         running.put_in_force(config).await?;
         anyhow::ensure!(!running.streams.is_empty(), "no address can be served");
+        running.snapshots.keep_writing(&running.plans);
         Ok(running)
     }
 
@@ -282,6 +291,7 @@ impl Running {
         if tokio::time::timeout(DRAIN_MAX, ending).await.is_err() {
             tracing::warn!("some clients were still waiting at the end");
         }
+        self.snapshots.write_last(&self.plans).await;
         self.admin.close().await;
     }
 
@@ -457,6 +467,7 @@ impl Counts {
             blocks: HashMap::new(),
             upstreams: Arc::default(),
             refreshes: Arc::default(),
+            snapshots: Arc::default(),
             reloads_failed: Arc::default(),
             shards,
         }

@@ -7,6 +7,7 @@
 mod blocks;
 mod forwards;
 mod search;
+mod snapshot;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::fmt;
 pub(super) use blocks::blocks;
 pub(super) use forwards::forwards;
 pub(super) use search::{refreshes, searches};
+pub(super) use snapshot::snapshots;
 
 use super::sheet::{Labels, Sheet};
 use super::sources::{CacheReading, HostsReading, ReloadReading};

@@ -30,6 +30,8 @@ impl RouteHealth {
 pub struct Route {
     /// Which upstreams.
     pub id: RouteId,
+    /// What the operator wrote about it, by which another process knows it.
+    pub words: Arc<str>,
     /// Names at or below this are forwarded.
     pub from: Name,
     /// Names at or below these are not.
@@ -96,6 +98,7 @@ mod tests {
     fn except_is_not_forwarded() {
         let route = Route {
             id: RouteId(1),
+            words: "example.org".into(),
             from: name("example.org"),
             except: vec![name("internal.example.org")],
             health: Arc::default(),
