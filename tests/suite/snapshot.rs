@@ -130,7 +130,11 @@ fn files_that_cannot_be_used_are_named_and_ignored() {
     for (octets, mode, reason) in [
         (changed(whole.len() / 2, !whole[whole.len() / 2]), 0o600, "it is damaged: the checksum"),
         (whole[..whole.len() - 3].to_vec(), 0o600, "it is cut short"),
-        (b"#!/bin/sh\necho not a snapshot\n".to_vec(), 0o600, "it is no snapshot of this program's"),
+        (
+            b"#!/bin/sh\necho not a snapshot\n".to_vec(),
+            0o600,
+            "it is no snapshot of this program's",
+        ),
         (changed(9, 77), 0o600, "its format is 77"),
         ([&whole[..], b"x"].concat(), 0o600, "something follows its end"),
         (whole.clone(), 0o666, "its mode is 0666, so others could have written it"),
@@ -184,11 +188,12 @@ fn a_full_disk_keeps_the_snapshot_before() {
     place.fill();
     let before = std::fs::read(place.path()).expect("a snapshot");
     std::fs::write(place.folder.path().join("ballast"), vec![7; 4 << 20]).expect_err("it is full");
-    let upstream = Upstream::start((place.ip, UPSTREAM_PORT).into(), |asked| {
+    let upstream = Upstream::start((place.ip, UPSTREAM_PORT + 1).into(), |asked| {
         let zone = format!("{}. 300 A 192.0.2.1", asked.message.questions[0].name);
         asked.reply(&Zone::from_text(&zone).reply(&asked.message));
     });
-    let program = place.start(COREFILE, &["-snapshot-interval", "1s"]);
+    let corefile = COREFILE.replace("UPSTREAM", "UPSTREAM2");
+    let program = place.start(&corefile, &["-snapshot-interval", "1s"]);
     for number in 0..500 {
         assert_eq!(program.ask(&format!("n{number}.test"), "A").answer.len(), 1);
     }
@@ -271,7 +276,8 @@ fn teach(engine: &Engine, name: &str) {
     let listener = ListenerId(0);
     let asked = Query { packet: &packet, source, listener, transport: Transport::Udp };
     let mut out = [0; 1_500];
-    let Verdict::Ask(ask) = engine.answer(&asked, LEARNED, &mut Scratch::default(), &mut out) else {
+    let Verdict::Ask(ask) = engine.answer(&asked, LEARNED, &mut Scratch::default(), &mut out)
+    else {
         panic!("{name} is known")
     };
     let zone = Zone::from_text(&format!("{name}. 3000 A 192.0.2.1"));

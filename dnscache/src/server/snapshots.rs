@@ -100,7 +100,10 @@ impl Snapshots {
         }
         let Some(desk) = self.desk.take() else { return };
         let (writer, plan) = (Arc::clone(&desk), plans.load_full());
-        let writing = tokio::task::spawn_blocking(move || writer.write(&plan));
+        let writing = tokio::task::spawn_blocking(move || {
+            writer.state().written = None;
+            writer.write(&plan);
+        });
         if tokio::time::timeout(LAST_MAX, writing).await.is_err() {
             desk.is_over.store(true, Ordering::Relaxed);
             tracing::warn!(
@@ -142,8 +145,9 @@ impl Desk {
         let started = Instant::now();
         file::sweep(&self.path);
         let restored = file::read(&self.path, self.bytes_max).and_then(|found| {
-            let restore =
-                |found: snapshot::Snapshot| found.restore(engine, clock::now(), clock::wall_millis());
+            let restore = |found: snapshot::Snapshot| {
+                found.restore(engine, clock::now(), clock::wall_millis())
+            };
             found.map(restore).transpose()
         });
         match restored {

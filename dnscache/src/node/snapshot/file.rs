@@ -89,7 +89,7 @@ pub fn replace<T>(
 /// Why not.
 pub fn try_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
     }
     Part::create(path).map(|_| ())
 }
@@ -98,10 +98,11 @@ pub fn try_folder(path: &Path) -> io::Result<()> {
 pub fn sweep(path: &Path) {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
     let Ok(entries) = fs::read_dir(folder) else { return };
+    let name = format!("{}.", name.to_string_lossy());
     for entry in entries.flatten() {
         let found = entry.file_name();
         let found = found.to_string_lossy();
-        let is_part = found.starts_with(&*name.to_string_lossy()) && found.ends_with(PART);
+        let is_part = found.starts_with(&name) && found.ends_with(PART);
         let is_old = || -> Option<bool> {
             let modified = entry.metadata().ok()?.modified().ok()?;
             Some(SystemTime::now().duration_since(modified).ok()? > LEFT_BEHIND)

@@ -338,7 +338,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// Something in it is malformed, or it was written in the future.
-    pub fn restore(&self, engine: &Engine, now: Now, wall_millis: u64) -> Result<Restored, Unusable> {
+    pub fn restore(
+        &self,
+        engine: &Engine,
+        now: Now,
+        wall_millis: u64,
+    ) -> Result<Restored, Unusable> {
         let since = wall_millis.checked_sub(self.0.written_millis);
         let since = since
             .ok_or_else(|| Unusable::Future((self.0.written_millis - wall_millis).div_ceil(1_000)));

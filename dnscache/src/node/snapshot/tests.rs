@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::environment::System;
 use crate::config::{Origin, check::check, corefile};
-use crate::engine::cache::key::{Key, name as name_in};
+use crate::engine::cache::entry::Entry;
+use crate::engine::cache::key::{Flags, Key, name as name_in};
 use crate::engine::policy::hot::Sighting;
 use crate::engine::shelf::{Shelf, Surroundings};
 use crate::engine::wire::answer::digest;
@@ -60,7 +61,11 @@ fn decide(engine: &Engine, name: &str, now: Now, out: &mut [u8]) -> Verdict {
 /// What upstream says to a name: one address; or that there is none, with an SOA of the root.
 fn learn(engine: &Engine, name: &str, ttl_secs: u32, address: Option<u8>, now: Now) {
     let Verdict::Ask(ask) = decide(engine, name, now, &mut [0; 1_500]) else { return };
-    let said = match address {
+    engine.learn(&ask, &response(name, ttl_secs, address), now);
+}
+
+fn response(name: &str, ttl_secs: u32, address: Option<u8>) -> Vec<u8> {
+    match address {
         Some(last) => {
             let mut message = question(name, flag::QR, [1, 1, 0, 0]);
             message.extend(b"\xc0\x0c\0\x01\0\x01");
@@ -75,8 +80,7 @@ fn learn(engine: &Engine, name: &str, ttl_secs: u32, address: Option<u8>, now: N
             message.extend([&[0, 22, 0, 0][..], &[0; 16], &ttl_secs.to_be_bytes()].concat());
             message
         }
-    };
-    engine.learn(&ask, &said, now);
+    }
 }
 
 /// Response code and TTL of the reply, if one is known.
@@ -164,7 +168,11 @@ fn answers_of_another_forward_are_left_out() {
         ("192.0.2.53", "192.0.2.54", 1),
         ("192.0.2.1 192.0.2.2", "192.0.2.2 192.0.2.1", 1),
         ("cluster.local:53", "cluster.example:53", 1),
-        ("forward . 192.0.2.1 192.0.2.2", "forward . 192.0.2.1 192.0.2.2 {\n except example\n }", 1),
+        (
+            "forward . 192.0.2.1 192.0.2.2",
+            "forward . 192.0.2.1 192.0.2.2 {\n except example\n }",
+            1,
+        ),
         ("cache 300", "cache 30", 2),
     ] {
         let after = engine(&COREFILE.replace(from, to));
@@ -181,13 +189,24 @@ fn failures_and_what_is_put_together_are_not_written() {
     };
     before.learn_failure(&ask, Failure::Answered(2), NOW);
     assert_eq!((entries(&before), written(&before, ROOM).1.answers), (1, 0));
+
+    let flags = Flags { synthesised: Some(0), ..Flags::default() };
+    let name = Name::from_text("b.example").unwrap();
+    let key = Key::new(ask.route, name.wire(), A, 1, flags);
+    let said = response("b.example", 100, Some(1));
+    let digest = digest(&key, &said).expect("an answer");
+    before.stores()[0].keep(&Entry::synthesised(&key, digest, 100_000, 7, NOW));
+    assert_eq!((entries(&before), written(&before, ROOM).1.answers), (2, 0));
 }
 
 #[test]
 fn a_snapshot_of_the_future_is_not_used() {
     let (octets, _) = written(&engine(COREFILE), ROOM);
-    let outcome =
-        Snapshot::read(&octets[..], ROOM).expect("whole").restore(&engine(COREFILE), LATER, WALL - 1);
+    let outcome = Snapshot::read(&octets[..], ROOM).expect("whole").restore(
+        &engine(COREFILE),
+        LATER,
+        WALL - 1,
+    );
     assert!(matches!(outcome, Err(Unusable::Future(1))), "{outcome:?}");
 }
 
@@ -241,7 +260,8 @@ fn hot_names_and_boundaries_go_on() {
     };
     before.hot().expect("on by default").note(&sighting, Now::from_millis(NOW.millis() - 10_000));
     let boundary = Name::from_text("com.web.svc.cluster.local").unwrap();
-    let search = |engine: &Engine| engine.blocks()[0].search.as_ref().unwrap().state.switched_off(LATER);
+    let search =
+        |engine: &Engine| engine.blocks()[0].search.as_ref().unwrap().state.switched_off(LATER);
     let state = &before.blocks()[0].search.as_ref().expect("searchpath").state;
     state.contradict(Some(boundary.clone()), NOW);
     let (octets, written) = written(&before, ROOM);
@@ -257,7 +277,7 @@ fn hot_names_and_boundaries_go_on() {
 
     let after = engine(COREFILE);
     restore(&octets, &after, 60_000).expect("whole");
-    assert_eq!(search(&after), []);
+    assert!(search(&after).is_empty());
 }
 
 #[test]
@@ -320,8 +340,10 @@ fn is_sound(engine: &Engine) -> bool {
         let mut copying = store.copying();
         while copying.next_piece(&mut piece) {
             sound &= record::each(&piece).all(|record| {
-                let asked = record.message().get(HEADER_LEN..HEADER_LEN + name_in(record.key()).len());
-                let is_its = asked.is_some_and(|name| name.eq_ignore_ascii_case(name_in(record.key())));
+                let asked =
+                    record.message().get(HEADER_LEN..HEADER_LEN + name_in(record.key()).len());
+                let is_its =
+                    asked.is_some_and(|name| name.eq_ignore_ascii_case(name_in(record.key())));
                 is_its && digest(&Key::from(record.key()), record.message()).is_ok()
             });
         }
@@ -374,7 +396,7 @@ proptest! {
 #[test]
 fn the_bar_is_where_the_room_ends() {
     let by_rank = [10, 20, 30, 40, 50];
-    assert_eq!(Bar::over(by_rank, 150), Bar { rank_min: 0, at_rank_min: 10, left: 150 });
+    assert_eq!(Bar::over(by_rank, 150), Bar { rank_min: 0, at_rank_min: 150, left: 150 });
     assert_eq!(Bar::over(by_rank, 100), Bar { rank_min: 2, at_rank_min: 10, left: 100 });
     assert_eq!(Bar::over(by_rank, 7), Bar { rank_min: 4, at_rank_min: 7, left: 7 });
 }
