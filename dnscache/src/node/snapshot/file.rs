@@ -143,3 +143,91 @@ impl Drop for Part {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::process::Command;
+
+    use super::*;
+
+    const ROOM: u64 = 1 << 20;
+
+    fn refused(path: &Path) -> String {
+        read(path, ROOM).expect_err("not to be trusted").to_string()
+    }
+
+    fn put(path: &Path, text: &str) {
+        replace(path, |out| out.write_all(text.as_bytes())).expect("a writable folder");
+    }
+
+    #[test]
+    fn only_our_own_regular_files_are_read() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("snapshot");
+        assert!(read(&path, ROOM).expect("no file is no mistake").is_none());
+        put(&path, "something");
+        assert_eq!(fs::metadata(&path).expect("a file").mode() & 0o7777, MODE);
+        assert_eq!(refused(&path), "it is cut short");
+        for mode in [0o620, 0o602] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our own file");
+            assert!(refused(&path).contains("others could have written it"), "{mode:o}");
+        }
+        let link = folder.path().join("link");
+        symlink(&path, &link).expect("a writable folder");
+        assert_eq!(refused(&link), "it is a symbolic link");
+        assert_eq!(refused(folder.path()), "it is no regular file");
+        // Nobody writes to this pipe, and nobody waits for it.
+        let pipe = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        assert_eq!(refused(&pipe), "it is no regular file");
+    }
+
+    #[test]
+    #[ignore = "needs root: gives a file to somebody else"]
+    fn a_file_of_somebody_else_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("snapshot");
+        put(&path, "something");
+        chown(&path, Some(65_534), None).expect("root may");
+        assert!(refused(&path).starts_with("it belongs to user 65534, not to root or to user"));
+    }
+
+    #[test]
+    fn what_fails_leaves_the_file_before_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let path = folder.path().join("snapshot");
+        put(&path, "before");
+        let failing = replace(&path, |out| {
+            out.write_all(b"half of what")?;
+            Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        assert!(failing.is_err());
+        assert_eq!(fs::read(&path).expect("a file"), b"before");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        try_folder(&path).expect("a writable folder");
+        assert!(try_folder(folder.path()).is_err());
+        assert!(try_folder(&folder.path().join("missing/snapshot")).is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn what_others_left_unfinished_is_removed_after_a_while() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let (path, old) = (folder.path().join("snapshot"), SystemTime::now() - 2 * LEFT_BEHIND);
+        for (name, modified) in [
+            ("snapshot.1-00000001.part", old),
+            ("snapshot.2-00000002.part", SystemTime::now()),
+            ("snapshots.part", old),
+            ("snapshot", old),
+        ] {
+            let file = File::create(folder.path().join(name)).expect("a writable folder");
+            file.set_modified(modified).expect("our own file");
+        }
+        sweep(&path);
+        let entries = fs::read_dir(folder.path()).expect("a folder").flatten();
+        let mut left: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["snapshot", "snapshot.2-00000002.part", "snapshots.part"]);
+    }
+}
