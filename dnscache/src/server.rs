@@ -1,11 +1,12 @@
 //! Joins the parts: start, reload, drain.
 //!
 //! [`run`] is the whole life of the process. `running` has the parts while they run and puts a
-//! configuration in force; `follow` keeps an eye on files and loops; `readings` tells the metrics
-//! where the numbers are.
+//! configuration in force; `follow` keeps an eye on files and loops; `output` writes down what a
+//! template became; `readings` tells the metrics where the numbers are.
 
 mod running;
 mod follow;
+mod output;
 mod pages;
 mod readings;
 mod refresh;
@@ -60,6 +61,9 @@ fn slow_threads() -> NonZeroUsize {
 }
 
 async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
+    for warning in &flags.warnings {
+        tracing::warn!("{warning}");
+    }
     let mut signals = Signals::listen().context("listening for signals")?;
     let mut running = Running::start(flags, config).await?;
     let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;

@@ -37,12 +37,12 @@ impl Selection {
     }
 }
 
-/// Which pages go where. Directives that name one address share it. An address is also reached
+/// Which pages go where; `metrics` are addresses that serve those without a directive. Directives that name one address share it. An address is also reached
 /// through the unspecified one of its port (`[::]` stands for IPv4 too), so it serves the pages of
 /// that as well: the kernel gives a connection to the most specific listener.
-pub fn selections(config: &Config) -> BTreeMap<SocketAddr, Selection> {
+pub fn selections(config: &Config, metrics: &[SocketAddr]) -> BTreeMap<SocketAddr, Selection> {
     let mut named: BTreeMap<SocketAddr, Selection> = BTreeMap::new();
-    for address in &config.prometheus {
+    for address in config.prometheus.iter().chain(metrics) {
         named.entry(*address).or_default().metrics = true;
     }
     for address in config.health.iter().flat_map(|health| &health.listen) {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn check(config: &Config, expected: &[(&str, &str)]) {
-        let found: Vec<(String, String)> = selections(config)
+        let found: Vec<(String, String)> = selections(config, &["127.0.0.1:9353".parse().expect("an address")])
             .into_iter()
             .map(|(address, selection)| (address.to_string(), selection.directives()))
             .collect();
@@ -148,7 +148,11 @@ mod tests {
                 &["127.0.0.1:9253"],
                 &["127.0.0.1:9253", "127.0.0.1:8181"],
             ),
-            &[("127.0.0.1:8181", "ready"), ("127.0.0.1:9253", "prometheus, health, ready")],
+            &[
+                ("127.0.0.1:8181", "ready"),
+                ("127.0.0.1:9253", "prometheus, health, ready"),
+                ("127.0.0.1:9353", "prometheus"),
+            ],
         );
     }
 
@@ -159,6 +163,7 @@ mod tests {
             &[
                 ("0.0.0.0:9253", "prometheus"),
                 ("127.0.0.1:9253", "prometheus, health"),
+                ("127.0.0.1:9353", "prometheus"),
                 ("[::]:9253", "prometheus"),
                 ("[::1]:8080", "health"),
             ],

@@ -96,6 +96,9 @@ impl Collector for Collected {
         if let Some(counts) = &sources.planes {
             families::planes(&mut sheet, counts)?;
         }
+        if let Some(counts) = &sources.node {
+            families::node(&mut sheet, counts)?;
+        }
         if let Some(read) = &sources.caches {
             families::caches(&mut sheet, &read())?;
         }
@@ -247,6 +250,7 @@ mod tests {
         metrics.replace_sources(Sources {
             blocks: vec![block(), searching()],
             planes: Some(Arc::new(planes)),
+            node: Some(Arc::default()),
             caches: Some(Box::new(move || caches.clone())),
             searches: Some(Box::new(move || vec![contradicted.clone()])),
             refreshes: Some(Box::new(move || refreshed.clone())),
@@ -318,6 +322,18 @@ mod tests {
             coredns_acl_filtered_requests_total{server="dns://169.254.20.10:53",zone="cluster.local.",view=""} 0
             coredns_acl_allowed_requests_total{server="dns://169.254.20.10:53",view=""} 4
             coredns_acl_dropped_requests_total{server="",zone="",view=""} 1
+            "##,
+        );
+    }
+
+    #[test]
+    fn the_set_up_has_the_names_of_node_cache() {
+        check_lines(
+            &everything().scrape(TextForm::OpenMetrics),
+            r##"
+            # TYPE coredns_nodecache_setup_errors counter
+            coredns_nodecache_setup_errors_total{errortype="iptables_lock"} 0
+            coredns_nodecache_setup_errors_total{errortype="configmap"} 0
             "##,
         );
     }

@@ -1,8 +1,9 @@
 //! What the operator typed, checked once, as the program needs it.
 //!
 //! [`flags`] reads the command line, [`corefile`] the grammar, [`check`] turns directives into the
-//! types below and refuses what makes no sense; [`load()`] does all three. [`environment`] is the
-//! machine as they see it. [`resolv_conf`] and [`hosts_file`] read the files a Corefile points to;
+//! types below and refuses what makes no sense; [`load()`] does all three, and fills in the
+//! [`template`] first if there is one, with what [`kube_dns`] says. [`environment`] is the machine
+//! as they see it. [`resolv_conf`] and [`hosts_file`] read the files a Corefile points to;
 //! they may change while running, so they are not part of a [`Config`].
 
 pub mod check;
@@ -12,19 +13,22 @@ pub mod environment;
 pub mod flags;
 pub mod hosts_file;
 mod interfaces;
+pub mod kube_dns;
 pub mod load;
 pub mod registry;
 pub mod resolv_conf;
+pub mod template;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::wire::name::Name;
 
-pub use load::{LoadError, load};
+pub use load::{FilledIn, LoadError, load, load_again};
 
 /// Everything a Corefile says, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +63,8 @@ pub enum Origin {
     BuiltIn,
     /// This file.
     File(PathBuf),
+    /// A template, filled in.
+    Template(Arc<FilledIn>),
 }
 
 impl fmt::Display for Origin {
@@ -66,6 +72,7 @@ impl fmt::Display for Origin {
         match self {
             Self::BuiltIn => f.write_str("(built-in)"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Template(filled) => write!(f, "{}", filled.template.display()),
         }
     }
 }
@@ -138,6 +145,19 @@ pub struct Block {
     pub detect_loop: bool,
     /// `debug`.
     pub debug: bool,
+    /// `timeouts`.
+    pub timeouts: Timeouts,
+}
+
+/// `timeouts`: how long TCP clients of the block's addresses may take; `None`: as usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timeouts {
+    /// To send a query that was begun.
+    pub read: Option<Duration>,
+    /// To read a reply.
+    pub write: Option<Duration>,
+    /// Between questions.
+    pub idle: Option<Duration>,
 }
 
 /// `acl`: what to do with queries of some types from some networks.

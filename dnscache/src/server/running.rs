@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
+use super::output::Output;
 use super::pages::AdminPages;
 use super::readings::sources;
 use super::refresh::keep_fresh;
@@ -22,12 +23,14 @@ use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
-use crate::counts::{BlockCounts, PlaneCounts, RefreshCounts};
+use crate::config::check::timeouts;
+use crate::counts::{BlockCounts, NodeCounts, PlaneCounts, RefreshCounts};
 use crate::engine::shelf::{Shelf, Surroundings, zones_label};
 use crate::engine::{ListenerId, RouteId};
 use crate::fast::{Bound, FastPlane};
 use crate::handoff::{Door, door};
 use crate::slow::inflight::Limits;
+use crate::slow::pace::Pace;
 use crate::slow::tcp::{self, TcpLimits};
 use crate::slow::upstream::{Route, UpstreamCounts};
 use crate::slow::{Routes, miss};
@@ -61,6 +64,7 @@ pub struct Running {
     wires: HashMap<RouteId, Wire>,
     misses: (CancellationToken, JoinHandle<()>),
     counts: Counts,
+    output: Output,
     admin: AdminPages,
     followers: Followers,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
@@ -76,6 +80,8 @@ pub struct Counts {
     pub upstreams: Arc<UpstreamCounts>,
     /// Of what keeps hot names fresh.
     pub refreshes: Arc<RefreshCounts>,
+    /// Of the node's set-up.
+    pub node: Arc<NodeCounts>,
     /// Configurations that were refused.
     pub reloads_failed: Arc<AtomicU64>,
     /// How many shards each has.
@@ -84,6 +90,7 @@ pub struct Counts {
 
 /// A TCP listener being served.
 struct Stream {
+    pace: Arc<Pace>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -144,7 +151,8 @@ impl Running {
             routes,
             wires: HashMap::new(),
             misses,
-            admin: AdminPages::new(),
+            admin: AdminPages::new(flags.metrics_page()),
+            output: Output::new(Arc::clone(&counts.node)),
             counts,
             followers: Followers::none(),
             events: mpsc::channel(EVENTS_MAX),
@@ -178,7 +186,11 @@ impl Running {
     /// Reads the configuration again and puts it in force if it is another one. A broken one is
     /// named in the log and changes nothing.
     pub async fn reload(&mut self, flags: &Flags, asked: Asked) {
-        let loaded = config::load(flags).map_err(anyhow::Error::from);
+        let loaded =
+            config::load_again(flags, &self.config.origin).map_err(anyhow::Error::from);
+        if let Ok(config) = &loaded {
+            self.output.tell(&config.origin);
+        }
         let outcome = match loaded {
             // A timer would go back and forth between this one and the one before.
             Ok(config) if asked == Asked::ByTimer && self.refused == Some(config.fingerprint) => {
@@ -209,6 +221,7 @@ impl Running {
             return;
         }
         self.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
+        self.output.refused(&self.config.origin);
         tracing::error!("reload: {mistake}; the old configuration stays in force");
         self.mistake = Some(mistake);
     }
@@ -306,10 +319,15 @@ impl Running {
         *self.shelf() = shelf;
         self.replace_routes(wires);
         self.plans.store(Arc::clone(&plan));
-        self.serve(grounds);
+        for (address, stream) in &self.streams {
+            stream.pace.set(timeouts::of_address(&config.blocks, address));
+        }
+        self.serve(grounds, &config);
         let sources = sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
         self.admin.serve(pages, sources).await;
         self.follow(&config, &plan, hosts);
+        self.output.tell(&config.origin);
+        self.output.write(&config.origin);
         self.config = config;
         self.mistake = None;
         self.note_if_sound();
@@ -395,7 +413,7 @@ impl Running {
     }
 
     /// Starts to read the new sockets.
-    fn serve(&mut self, grounds: Vec<Ground>) {
+    fn serve(&mut self, grounds: Vec<Ground>, config: &Config) {
         let Some(fast) = &mut self.fast else { return };
         for Ground { address, datagrams, stream } in grounds {
             let id = listener_id(&self.shelf, address);
@@ -404,16 +422,18 @@ impl Running {
                 continue;
             }
             let stop = CancellationToken::new();
+            let pace = Arc::new(Pace::new(timeouts::of_address(&config.blocks, &address)));
             let serving = tcp::serve(
                 stream,
                 id,
                 Arc::clone(&self.plans),
                 self.door.clone(),
                 Arc::clone(&self.limits),
+                Arc::clone(&pace),
                 Arc::clone(&self.counts.planes),
                 stop.clone(),
             );
-            self.streams.insert(address, Stream { stop, task: tokio::spawn(serving) });
+            self.streams.insert(address, Stream { pace, stop, task: tokio::spawn(serving) });
         }
     }
 
@@ -457,6 +477,7 @@ impl Counts {
             blocks: HashMap::new(),
             upstreams: Arc::default(),
             refreshes: Arc::default(),
+            node: Arc::default(),
             reloads_failed: Arc::default(),
             shards,
         }

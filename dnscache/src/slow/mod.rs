@@ -1,6 +1,7 @@
 //! The tokio plane: TCP clients, questions to upstreams, and what comes back.
 //!
-//! `tcp` admits connections, `connection` takes queries from them and answers what is known;
+//! `tcp` admits connections, `connection` takes queries from them at the `pace` that is set and
+//! answers what is known;
 //! `miss` takes what is not known, from both planes, and has every question asked once however
 //! many clients wait for it (`inflight`); `upstream` asks, through `exchange`.
 
@@ -8,6 +9,7 @@ mod connection;
 pub mod exchange;
 pub mod inflight;
 pub mod miss;
+pub mod pace;
 pub mod tcp;
 pub mod upstream;
 #[cfg(test)]

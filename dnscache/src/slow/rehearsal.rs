@@ -161,6 +161,7 @@ fn block(client_timer: Duration) -> config::Block {
         errors: false,
         detect_loop: false,
         debug: false,
+        timeouts: config::Timeouts::default(),
     }
 }
 

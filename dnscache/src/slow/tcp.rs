@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::SHARD;
 use super::connection::{Connection, Server};
+use super::pace::Pace;
 use crate::bind::BindError;
 use crate::clock;
 use crate::counts::{Closed, PlaneCounts, Rejected};
@@ -46,17 +47,20 @@ const SOCKET_BUFFER_LEN: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the clients of one listen address until `shutdown`; then finishes what is in flight and
-/// returns when every connection is closed, within 11 s. Dropping it ends the connections at once.
+/// returns when every connection is closed, within 11 s unless `timeouts` lets clients read their
+/// replies more slowly. Dropping it ends the connections at once.
+#[expect(clippy::too_many_arguments, reason = "one for each part of the plane it is joined to")]
 pub async fn serve(
     listener: TcpListener,
     id: ListenerId,
     plan: Arc<ArcSwap<Plan>>,
     door: Door,
     limits: Arc<TcpLimits>,
+    pace: Arc<Pace>,
     counts: Arc<PlaneCounts>,
     shutdown: CancellationToken,
 ) {
-    let server = Arc::new(Server { id, plan, door, limits, counts, now: clock::now });
+    let server = Arc::new(Server { id, plan, door, limits, pace, counts, now: clock::now });
     accept_all(listener, server, shutdown).await;
 }
 
@@ -269,6 +273,7 @@ mod tests {
             Arc::new(ArcSwap::new(rehearsal::plan(Duration::ZERO))),
             door,
             Arc::new(TcpLimits::new(8, 2)),
+            Arc::default(),
             Arc::default(),
             stop.clone(),
         ));

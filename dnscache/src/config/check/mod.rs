@@ -14,6 +14,7 @@ mod listen;
 mod logging;
 mod process;
 mod search;
+pub mod timeouts;
 mod zones;
 
 use std::collections::HashMap;
@@ -24,18 +25,21 @@ use crate::engine::wire::name::Name;
 
 use super::corefile::{Directive, ServerBlock};
 use super::environment::Environment;
-use super::{Block, Config, ConfigError, Origin, Position};
+use super::{Block, Config, ConfigError, Origin, Position, Timeouts};
 use arguments::{Arguments, error_at, unknown};
 
 /// The directives there are, in the order a query meets them.
-pub const DIRECTIVES: [&str; 22] = [
+pub const DIRECTIVES: [&str; 25] = [
     "bind",
     "multisocket",
     "reload",
     "health",
     "ready",
     "prometheus",
+    "pprof",
+    "timeouts",
     "debug",
+    "trace",
     "errors",
     "log",
     "bufsize",
@@ -82,6 +86,7 @@ pub fn check(
     }
     check_overlaps(&config.blocks)?;
     check_pages(&config)?;
+    timeouts::warn_of_differences(&config.blocks, &mut warnings);
     searches.fill_in(&mut config.blocks, environment, &mut warnings)?;
     config.hot = hot.names();
     config.warnings = warnings.0;
@@ -212,6 +217,8 @@ fn block_directive(
     warnings: &mut Warnings,
 ) -> Result<(), ConfigError> {
     match line.name.as_str() {
+        "timeouts" => block.timeouts = timeouts::timeouts(line)?,
+        "pprof" | "trace" => process::left_to_others(line, warnings),
         "debug" => block.debug = alone(line)?,
         "loop" => block.detect_loop = alone(line)?,
         "whoami" => block.whoami = alone(line)?,
@@ -266,6 +273,7 @@ fn empty_block(position: Position) -> Block {
         errors: false,
         detect_loop: false,
         debug: false,
+        timeouts: Timeouts::default(),
     }
 }
 
@@ -292,23 +300,29 @@ fn check_overlaps(blocks: &[Block]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Refuses a page's address that questions come to as well: the kernel would give half of the TCP
-/// connections to either.
+/// Refuses pages on addresses that questions come to as well.
 fn check_pages(config: &Config) -> Result<(), ConfigError> {
     let health = config.health.iter().flat_map(|health| &health.listen);
     let pages = [("prometheus", &config.prometheus), ("ready", &config.ready)];
     let pages = pages.into_iter().flat_map(|(name, at)| at.iter().map(move |page| (name, page)));
     for (name, page) in pages.chain(health.map(|page| ("health", page))) {
-        let answers = |block: &&Block| block.listen.iter().any(|own| listen::overlap(own, page));
-        if let Some(block) = config.blocks.iter().find(answers) {
-            return Err(ConfigError {
-                position: block.position.clone(),
-                found: format!("`{name}` on {page}, where this block answers questions"),
-                expected: "an address or port of its own for the page".to_owned(),
-            });
-        }
+        check_page(&config.blocks, name, page)?;
     }
     Ok(())
+}
+
+/// Refuses a page's address that questions come to as well: the kernel would give half of the TCP
+/// connections to either.
+pub fn check_page(blocks: &[Block], name: &str, page: &SocketAddr) -> Result<(), ConfigError> {
+    let answers = |block: &&Block| block.listen.iter().any(|own| listen::overlap(own, page));
+    match blocks.iter().find(answers) {
+        None => Ok(()),
+        Some(block) => Err(ConfigError {
+            position: block.position.clone(),
+            found: format!("`{name}` on {page}, where this block answers questions"),
+            expected: "an address or port of its own for the page".to_owned(),
+        }),
+    }
 }
 
 /// Directives of which a block may have several.
