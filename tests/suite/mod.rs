@@ -6,6 +6,8 @@ mod conversations;
 mod libc;
 mod load;
 mod manifest;
+mod mistakes;
+mod node_flags;
 mod packets;
 mod peers;
 mod properties;

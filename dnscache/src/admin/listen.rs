@@ -131,10 +131,11 @@ mod tests {
     }
 
     fn check(config: &Config, expected: &[(&str, &str)]) {
-        let found: Vec<(String, String)> = selections(config, &["127.0.0.1:9353".parse().expect("an address")])
-            .into_iter()
-            .map(|(address, selection)| (address.to_string(), selection.directives()))
-            .collect();
+        let found: Vec<(String, String)> =
+            selections(config, &["127.0.0.1:9353".parse().expect("an address")])
+                .into_iter()
+                .map(|(address, selection)| (address.to_string(), selection.directives()))
+                .collect();
         let expected: Vec<_> =
             expected.iter().map(|(a, d)| ((*a).to_owned(), (*d).to_owned())).collect();
         assert_eq!(found, expected);

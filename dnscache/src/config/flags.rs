@@ -424,7 +424,10 @@ mod tests {
     fn metrics_are_for_the_node_unless_somebody_says_otherwise() {
         let shown = |words: &[&str]| {
             let page = read(words).metrics_page();
-            (page.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(","), page.is_asked_for)
+            (
+                page.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+                page.is_asked_for,
+            )
         };
         let localip: &[&str] = &["-localip", "169.254.20.10,fd00::10"];
         assert_eq!(shown(&[]), (String::new(), false));

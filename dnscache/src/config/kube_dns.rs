@@ -52,9 +52,8 @@ pub fn read(
         }
     };
     let (mut read, mut errors) = (KubeDns::default(), Vec::new());
-    let path_of = |name: &str| {
-        names.iter().any(|there| there == name).then(|| format!("{directory}/{name}"))
-    };
+    let path_of =
+        |name: &str| names.iter().any(|there| there == name).then(|| format!("{directory}/{name}"));
     if let Some(path) = path_of(STUB_DOMAINS) {
         read.stub_domains = stub_domains(&path, environment).unwrap_or_else(|error| {
             errors.push(error);
@@ -70,13 +69,9 @@ pub fn read(
     (read, errors)
 }
 
-fn stub_domains(
-    path: &str,
-    environment: &dyn Environment,
-) -> Result<Vec<StubDomain>, ConfigError> {
+fn stub_domains(path: &str, environment: &dyn Environment) -> Result<Vec<StubDomain>, ConfigError> {
     let expected = r#"JSON such as {"corp.example": ["10.1.2.3", "10.1.2.4:5353"]}"#;
-    let (text, domains) =
-        json::<BTreeMap<String, Vec<String>>>(path, expected, environment)?;
+    let (text, domains) = json::<BTreeMap<String, Vec<String>>>(path, expected, environment)?;
     if domains.len() > STUB_DOMAINS_MAX {
         let found = format!("{} domains", domains.len());
         let expected = format!("at most {STUB_DOMAINS_MAX}");
@@ -142,7 +137,8 @@ fn check_servers(servers: &[String], of: &str, position: &Position) -> Result<()
     match servers.iter().find(|server| !is_server(server)) {
         None => Ok(()),
         Some(server) => {
-            let expected = format!("the address of a server for `{of}`, such as 10.1.2.3 or 10.1.2.3:5353");
+            let expected =
+                format!("the address of a server for `{of}`, such as 10.1.2.3 or 10.1.2.3:5353");
             Err(complaint(position, server, &expected))
         }
     }

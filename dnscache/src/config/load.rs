@@ -96,11 +96,7 @@ fn load_from(
 
 /// The template, if there is one: the one that is named, the one in force, or else the usual one
 /// if it is there.
-fn template_of(
-    flags: &Flags,
-    before: &Origin,
-    environment: &dyn Environment,
-) -> Option<PathBuf> {
+fn template_of(flags: &Flags, before: &Origin, environment: &dyn Environment) -> Option<PathBuf> {
     if let Some(named) = &flags.base_corefile {
         return (!named.as_os_str().is_empty()).then(|| named.clone());
     }
@@ -188,8 +184,7 @@ fn filled_in(
     let (mut blocks, filled) = template::read(&file, text, &values, &witness)?;
     let mut text = format!("{OUTPUT_MARK} {file}; edit that file, not this one.\n{filled}");
     for stub in &kube_dns.stub_domains {
-        let (block, lines) =
-            template::stub_block(stub, &values.node_addresses, port, &witness)?;
+        let (block, lines) = template::stub_block(stub, &values.node_addresses, port, &witness)?;
         blocks.extend(block);
         text.push_str(&lines);
     }

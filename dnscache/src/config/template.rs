@@ -178,7 +178,8 @@ impl Values {
 
     /// Adds what to do to an error about a token that was left.
     fn explain(&self, mut error: ConfigError) -> ConfigError {
-        let no_addresses = "-localip ADDRESSES on the command line, which take its place".to_owned();
+        let no_addresses =
+            "-localip ADDRESSES on the command line, which take its place".to_owned();
         let no_cluster_dns = self.cluster_dns.as_ref().err().cloned();
         let remedies = [
             (LOCAL_DNS, Some(no_addresses)),
@@ -186,7 +187,8 @@ impl Values {
             (DNS_DOMAIN, Some(DNS_DOMAIN_REMEDY.to_owned())),
         ];
         let about = |token: &str| error.found.contains(token);
-        let remedy = remedies.into_iter().find_map(|(token, remedy)| remedy.filter(|_| about(token)));
+        let remedy =
+            remedies.into_iter().find_map(|(token, remedy)| remedy.filter(|_| about(token)));
         if let (Some(remedy), true) = (remedy, error.expected == corefile::PLACEHOLDER_EXPECTED) {
             error.expected = remedy;
         }
@@ -201,7 +203,9 @@ pub fn explain_without_template(mut error: ConfigError) -> ConfigError {
             true => DNS_DOMAIN_REMEDY.to_owned(),
             false => {
                 let expected = corefile::PLACEHOLDER_EXPECTED;
-                format!("{expected}: they are filled in where a template is named with -basecorefile")
+                format!(
+                    "{expected}: they are filled in where a template is named with -basecorefile"
+                )
             }
         };
     }
@@ -248,7 +252,8 @@ fn cluster_dns(service: &str, environment: &dyn Environment) -> Result<IpAddr, S
         ));
     };
     value.parse().map_err(|_| {
-        let value: String = value.chars().flat_map(char::escape_debug).take(VALUE_SHOWN_MAX).collect();
+        let value: String =
+            value.chars().flat_map(char::escape_debug).take(VALUE_SHOWN_MAX).collect();
         format!(
             "the ClusterIP of the Service of -upstreamsvc in its place, but the variable \
              {variable} says `{value}`, which is no address: {remedy}"
@@ -260,8 +265,8 @@ fn cluster_dns(service: &str, environment: &dyn Environment) -> Result<IpAddr, S
 fn forced_tcp(file: &str, blocks: &[ServerBlock]) -> Vec<Position> {
     let is_upstream = |token: &Token| token.written.as_deref() == Some(UPSTREAM_SERVERS);
     let directives = blocks.iter().flat_map(|block| &block.directives);
-    let forwards = directives
-        .filter(|line| line.name == "forward" && line.args.iter().any(is_upstream));
+    let forwards =
+        directives.filter(|line| line.name == "forward" && line.args.iter().any(is_upstream));
     let is_forced = |option: &&Directive| option.name == FORCE_TCP && option.position.file == file;
     let options = forwards.flat_map(|line| line.body.iter().filter(is_forced));
     options.map(|option| option.position.clone()).collect()

@@ -34,7 +34,9 @@ impl Output {
         let Origin::Template(filled) = origin else { return };
         for error in filled.left_out.iter().filter(|error| !self.told.contains(error)) {
             self.counts.configmap.fetch_add(1, Ordering::Relaxed);
-            tracing::error!("kube-dns ConfigMap: {error}; left out, what it said before (if anything) stays in force");
+            tracing::error!(
+                "kube-dns ConfigMap: {error}; left out, what it said before (if anything) stays in force"
+            );
         }
         self.told = filled.left_out.clone();
     }
@@ -99,8 +101,8 @@ fn beside(output: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::kube_dns::KubeDns;
     use crate::config::Position;
+    use crate::config::kube_dns::KubeDns;
 
     fn filled(output: &Path, text: &str) -> FilledIn {
         FilledIn {

@@ -78,6 +78,7 @@ fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
         ("ready", !config.ready.is_empty()),
         ("reload", config.reload.is_some()),
         ("searchpath", block.search.is_some()),
+        ("timeouts", block.timeouts != config::Timeouts::default()),
         ("whoami", block.whoami),
     ];
     used.into_iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name).collect()

@@ -21,9 +21,9 @@ use super::readings::sources;
 use super::refresh::keep_fresh;
 use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
+use crate::config::check::timeouts;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
-use crate::config::check::timeouts;
 use crate::counts::{BlockCounts, NodeCounts, PlaneCounts, RefreshCounts};
 use crate::engine::shelf::{Shelf, Surroundings, zones_label};
 use crate::engine::{ListenerId, RouteId};
@@ -186,8 +186,7 @@ impl Running {
     /// Reads the configuration again and puts it in force if it is another one. A broken one is
     /// named in the log and changes nothing.
     pub async fn reload(&mut self, flags: &Flags, asked: Asked) {
-        let loaded =
-            config::load_again(flags, &self.config.origin).map_err(anyhow::Error::from);
+        let loaded = config::load_again(flags, &self.config.origin).map_err(anyhow::Error::from);
         if let Ok(config) = &loaded {
             self.output.tell(&config.origin);
         }

@@ -95,7 +95,9 @@ pub(super) fn chaos(line: &Directive) -> Result<Chaos, ConfigError> {
 pub(super) fn left_to_others(line: &Directive, warnings: &mut Warnings) {
     let instead = match line.name.as_str() {
         "pprof" => "profile the process from outside, with `perf record -p PID`",
-        _ => "`log`, the metrics of `prometheus` and `dnscache top` show where questions spend their time",
+        _ => {
+            "`log`, the metrics of `prometheus` and `dnscache top` show where questions spend their time"
+        }
     };
     warnings.add(&line.position, format!("`{}` does nothing here: {instead}", line.name));
 }
@@ -188,7 +190,10 @@ mod tests {
         ] {
             let [warning] = &warnings(lines)[..] else { panic!("{lines}") };
             assert!(warning.starts_with("Corefile:2:1: `"), "{warning}");
-            assert!(warning.contains("does nothing here") && warning.contains(instead), "{warning}");
+            assert!(
+                warning.contains("does nothing here") && warning.contains(instead),
+                "{warning}"
+            );
         }
     }
 

@@ -26,7 +26,11 @@ pub(super) fn timeouts(line: &Directive) -> Result<Timeouts, ConfigError> {
         *time = Some(bounded(option)?);
     }
     match timeouts == Timeouts::default() {
-        true => Err(error_at(&line.position, &line.name, "`read`, `write` or `idle` in braces after it")),
+        true => Err(error_at(
+            &line.position,
+            &line.name,
+            "`read`, `write` or `idle` in braces after it",
+        )),
         false => Ok(timeouts),
     }
 }

@@ -50,7 +50,9 @@ fn node_address(word: &str) -> Result<IpAddr, String> {
         ));
     }
     let address: IpAddr = word.parse().map_err(|_| {
-        format!("`{word}` is not an IP address; expected addresses such as 169.254.20.10,10.96.0.10")
+        format!(
+            "`{word}` is not an IP address; expected addresses such as 169.254.20.10,10.96.0.10"
+        )
     })?;
     let fault = match address {
         address if address.is_unspecified() => "stands for every address; name those of the cache",
@@ -99,14 +101,17 @@ pub(super) fn endpoints(text: &str) -> Result<Endpoints, String> {
         return Ok(Vec::new());
     }
     let parsed = match text.rsplit_once(':') {
-        Some(("", port)) => port.parse().ok().map(|port| vec![(Ipv6Addr::UNSPECIFIED, port).into()]),
+        Some(("", port)) => {
+            port.parse().ok().map(|port| vec![(Ipv6Addr::UNSPECIFIED, port).into()])
+        }
         Some(("localhost", port)) => port.parse().ok().map(|port| {
             vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
         }),
         _ => text.parse().ok().map(|address| vec![address]),
     };
     parsed.filter(|addresses: &Vec<SocketAddr>| addresses[0].port() > 0).ok_or_else(|| {
-        "expected ADDRESS:PORT, [ADDRESS]:PORT, localhost:PORT, or :PORT for every address".to_owned()
+        "expected ADDRESS:PORT, [ADDRESS]:PORT, localhost:PORT, or :PORT for every address"
+            .to_owned()
     })
 }
 

@@ -31,7 +31,8 @@ fn without_conf_the_built_in_one_serves_loopback() {
 #[test]
 fn keys_without_a_port_get_the_one_of_the_flags() {
     let environment = Literal::default().file("C", ". a:54 {\n bind ::1\n}");
-    let config = load_from(&flags(&["-conf", "C", "-p=99"]), &Origin::BuiltIn, &environment).expect("loaded");
+    let config = load_from(&flags(&["-conf", "C", "-p=99"]), &Origin::BuiltIn, &environment)
+        .expect("loaded");
     assert_eq!(listen(&config), ["[::1]:99", "[::1]:54"]);
 }
 
@@ -93,8 +94,7 @@ fn bad_samples_are_refused_as_expected() {
     for path in samples("bad") {
         let expected = std::fs::read_to_string(path.with_extension("expected"));
         let expected = expected.unwrap_or_else(|error| format!("({error})"));
-        let found =
-            load_sample(&path).map(|_| "accepted".to_owned()).unwrap_or_else(|error| error);
+        let found = load_sample(&path).map(|_| "accepted".to_owned()).unwrap_or_else(|error| error);
         if found != expected.trim_end() {
             wrong.push(format!("{}\n  {found}", path.display()));
         }
@@ -281,7 +281,10 @@ fn a_config_map_that_makes_no_sense_is_left_out() {
     for (text, place) in [
         ("{", "/etc/kube-dns/stubDomains:1:1: "),
         (r#"{"a": ["x"]}"#, "/etc/kube-dns/stubDomains:1:2: found `x`"),
-        (r#"{"cluster.local": ["10.0.0.1"]}"#, "/etc/kube-dns/stubDomains:1:2: found zone `cluster.local.`"),
+        (
+            r#"{"cluster.local": ["10.0.0.1"]}"#,
+            "/etc/kube-dns/stubDomains:1:2: found zone `cluster.local.`",
+        ),
     ] {
         let environment = node().file("/etc/kube-dns/stubDomains", text);
         let config = load_first(&environment, &[]).expect("loaded without it");

@@ -89,12 +89,16 @@ fn messages_name_the_template_and_the_token() {
         ]
     );
     let complaint = blocks[0].directives[0].args[0].error("something else").to_string();
-    assert!(complaint.contains("`169.254.20.10` (written `__PILLAR__LOCAL__DNS__`)"), "{complaint}");
+    assert!(
+        complaint.contains("`169.254.20.10` (written `__PILLAR__LOCAL__DNS__`)"),
+        "{complaint}"
+    );
 }
 
 #[test]
 fn a_token_inside_a_word_is_named_too() {
-    let template = ". {\n forward . dns://__PILLAR__CLUSTER__DNS__:53 \"__PILLAR__CLUSTER__DNS__\"\n}";
+    let template =
+        ". {\n forward . dns://__PILLAR__CLUSTER__DNS__:53 \"__PILLAR__CLUSTER__DNS__\"\n}";
     let (blocks, _) = read("T", template, &values(), &Literal::default()).expect("read");
     let args = &blocks[0].directives[0].args;
     assert_eq!((args[1].text.as_str(), args[1].position.column), ("dns://10.96.0.11:53", 12));
@@ -112,14 +116,18 @@ fn missing_values_say_what_to_do_where_they_are_used() {
     let template = "# __PILLAR__CLUSTER__DNS__\n. {\n whoami # __PILLAR__LOCAL__DNS__\n}\n";
     assert!(read("T", template, &none, &Literal::default()).is_ok());
     let cluster = error(&none, ". {\n forward . __PILLAR__CLUSTER__DNS__\n}");
-    assert!(cluster.starts_with("T:2:12: found `__PILLAR__CLUSTER__DNS__`, expected the ClusterIP"));
+    assert!(
+        cluster.starts_with("T:2:12: found `__PILLAR__CLUSTER__DNS__`, expected the ClusterIP")
+    );
     for part in ["KUBE_DNS_UPSTREAM_SERVICE_HOST is not set", "-upstreamsvc ADDRESS"] {
         assert!(cluster.contains(part), "{cluster}");
     }
     let local = error(&none, ". {\n bind __PILLAR__LOCAL__DNS__\n}");
     assert!(local.starts_with("T:2:7: found `__PILLAR__LOCAL__DNS__`, expected -localip"));
     let domain = error(&values(), "__PILLAR__DNS__DOMAIN__:53 {\n}");
-    assert!(domain.starts_with("T:1:1: found `__PILLAR__DNS__DOMAIN__:53`, expected the cluster's"));
+    assert!(
+        domain.starts_with("T:1:1: found `__PILLAR__DNS__DOMAIN__:53`, expected the cluster's")
+    );
     assert!(domain.ends_with("sed s/__PILLAR__DNS__DOMAIN__/cluster.local/g"));
     let other = error(&values(), ". {\n bind __PILLAR__ELSE__\n}");
     assert!(other.ends_with("expected a value in place of this placeholder"), "{other}");
