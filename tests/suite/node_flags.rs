@@ -113,6 +113,8 @@ fn the_manifests_template_serves_and_follows_its_config_maps() {
     let (status, page) = http_page((ip, 9353).into(), "/metrics").expect("a page");
     let errors = |page: &str| metric_sum(page, "coredns_nodecache_setup_errors_total", &[]);
     assert_eq!((status, errors(&page)), (200, 0.0));
+    let status = |port: u16| http_page((ip, port).into(), "/hot").expect("a page").0;
+    assert_eq!((status(9353), status(9253)), (404, 200), "names are told where `prometheus` is");
 
     // A change is found without a signal and whatever the Corefile says about `reload`.
     mounts.stub_domains(&format!(
@@ -190,4 +192,20 @@ fn pprof_and_trace_are_warned_about() {
     for words in ["`pprof` does nothing here", "`trace` does nothing here"] {
         assert!(program.logs_within(words, Duration::from_secs(3)), "{}", program.log());
     }
+}
+
+#[test]
+fn an_interval_in_disguise_is_read_as_meant_and_told() {
+    let text = ".:PORT {\n bind IP\n whoami\n}\n";
+    let arguments = [
+        "-syncinterval",
+        "60ns",
+        "-reloadwithsignal",
+        "-setupinterface=false",
+        "-setupiptables=false",
+    ];
+    let program = Program::start_with(own_loopback(), text, &arguments);
+    let told =
+        "-syncinterval 60ns is node-cache's way to write seconds: it is read as 60s; write 60s";
+    assert!(program.logs_within(told, Duration::from_secs(3)), "{}", program.log());
 }

@@ -12,8 +12,10 @@ use crate::config::Config;
 /// The pages that belong on one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Selection {
-    /// `prometheus` names the address.
+    /// `prometheus` names the address, or a flag does.
     pub metrics: bool,
+    /// `prometheus` names it: which names are asked is told only where the Corefile says so.
+    pub hot: bool,
     /// `health` does.
     pub health: bool,
     /// `ready` does.
@@ -31,6 +33,7 @@ impl Selection {
     fn union(self, other: Self) -> Self {
         Self {
             metrics: self.metrics || other.metrics,
+            hot: self.hot || other.hot,
             health: self.health || other.health,
             ready: self.ready || other.ready,
         }
@@ -44,6 +47,9 @@ pub fn selections(config: &Config, metrics: &[SocketAddr]) -> BTreeMap<SocketAdd
     let mut named: BTreeMap<SocketAddr, Selection> = BTreeMap::new();
     for address in config.prometheus.iter().chain(metrics) {
         named.entry(*address).or_default().metrics = true;
+    }
+    for address in &config.prometheus {
+        named.entry(*address).or_default().hot = true;
     }
     for address in config.health.iter().flat_map(|health| &health.listen) {
         named.entry(*address).or_default().health = true;
@@ -155,6 +161,16 @@ mod tests {
                 ("127.0.0.1:9353", "prometheus"),
             ],
         );
+    }
+
+    #[test]
+    fn a_flag_brings_metrics_without_names() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let flag = [address("127.0.0.1:9353"), address("127.0.0.1:9253")];
+        let named = selections(&config(&["127.0.0.1:9253"], &[], &[]), &flag);
+        let shown = |text: &str| (named[&address(text)].metrics, named[&address(text)].hot);
+        assert_eq!(shown("127.0.0.1:9353"), (true, false));
+        assert_eq!(shown("127.0.0.1:9253"), (true, true));
     }
 
     #[test]

@@ -14,8 +14,10 @@ use super::text_form::TextForm;
 /// The pages of one address; a page that is not configured there does not exist there.
 #[derive(Debug, Clone, Default)]
 pub struct Pages {
-    /// `/metrics` and `/hot`.
+    /// `/metrics`.
     pub metrics: Option<Arc<Metrics>>,
+    /// `/hot` beside it.
+    pub hot: bool,
     /// `/health`: 200 for as long as the process serves, the lameduck time included, because a
     /// liveness probe that fails then would only get the process killed while it drains.
     pub health: bool,
@@ -34,7 +36,7 @@ impl Pages {
         }
         match (request.uri().path(), &self.metrics, self.health, &self.ready) {
             ("/metrics", Some(metrics), _, _) => scrape(metrics, request),
-            ("/hot", Some(metrics), _, _) => hot(metrics, request.uri().query()),
+            ("/hot", Some(metrics), _, _) if self.hot => hot(metrics, request.uri().query()),
             ("/health", _, true, _) => plain(StatusCode::OK, "OK"),
             ("/ready", _, _, Some(readiness)) => ready(readiness),
             _ => not_found(),
@@ -148,6 +150,7 @@ mod tests {
     fn all() -> Pages {
         Pages {
             metrics: Some(Arc::new(Metrics::new(Build::this()))),
+            hot: true,
             health: true,
             ready: Some(Arc::new(Readiness::awaiting([]))),
         }
@@ -203,7 +206,7 @@ mod tests {
         let metrics = Metrics::new(Build::this());
         let hot: Source<HotReading> = Box::new(move || reading.clone());
         metrics.replace_sources(Sources { hot: Some(hot), ..Sources::default() });
-        Pages { metrics: Some(Arc::new(metrics)), ..Pages::default() }
+        Pages { metrics: Some(Arc::new(metrics)), hot: true, ..Pages::default() }
     }
 
     fn names_told(pages: &Pages, uri: &str) -> usize {

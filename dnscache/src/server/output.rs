@@ -86,8 +86,10 @@ fn write(filled: &FilledIn) -> Result<(), String> {
     written
 }
 
-/// A file that must not be there yet, so that nobody's link is followed.
+/// Writes a new file, so that nobody's link is followed. One that is there is what a process of
+/// this number left behind when it was killed.
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let _ = std::fs::remove_file(path);
     let mut file = std::fs::File::create_new(path)?;
     file.write_all(text.as_bytes())
 }
@@ -119,6 +121,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let output = folder.path().join("Corefile");
         std::fs::write(&output, "").expect("written");
+        std::fs::write(beside(&output), "left by a process that was killed").expect("written");
         for text in ["one", "two", "two"] {
             let filled = filled(&output, text);
             assert_eq!(write(&filled), Ok(()));

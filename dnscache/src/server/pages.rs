@@ -130,6 +130,7 @@ impl AdminPages {
     fn pages(&self, selection: Selection) -> Pages {
         Pages {
             metrics: selection.metrics.then(|| Arc::clone(&self.metrics)),
+            hot: selection.hot,
             health: selection.health,
             ready: selection.ready.then(|| Arc::clone(&self.readiness)),
         }
