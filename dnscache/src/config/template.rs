@@ -1,9 +1,9 @@
 //! The template of the Corefile: `__PILLAR__` tokens out, values in, as node-cache does it.
 //!
 //! Lines stay where they are, so a position in the filled-in text becomes one in the template by
-//! its column alone ([`Filled::place`]); messages then name what the operator can edit, and the
+//! its column alone (`Filled::place`); messages then name what the operator can edit, and the
 //! token behind a value. A token without a value is left as it is: in a comment it does no harm,
-//! and elsewhere the parser finds it, to which [`Values::explain`] adds what to do.
+//! and elsewhere the parser finds it, to which `Values::explain` adds what to do.
 
 use std::net::IpAddr;
 
@@ -73,7 +73,7 @@ pub fn read(
     Ok((parse(&filled)?, filled.text))
 }
 
-/// The block of a stub domain, and its text. `None` if there is no address to listen on.
+/// The block of a stub domain, and its text. An error if there is no address to listen on.
 pub fn stub_block(
     stub: &StubDomain,
     node_addresses: &[IpAddr],
