@@ -148,8 +148,11 @@ impl Engine {
         if UNANSWERED_PORTS.contains(&query.source.port()) {
             return Some(DropReason::SourcePort);
         }
+        // Clients draw their ports; a query from the port it goes to comes from a server like this
+        // one, or is forged to make two of them talk to each other.
         let listener = self.listeners.get(usize::from(query.listener.0));
-        let is_own = listener.is_some_and(|listener| listener.address == query.source);
+        let port = query.source.port();
+        let is_own = listener.is_some_and(|listener| listener.address.port() == port);
         is_own.then_some(DropReason::Own)
     }
 

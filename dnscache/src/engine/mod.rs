@@ -324,7 +324,7 @@ pub enum DropReason {
     Response,
     /// A source port that no client uses and that would make two servers talk to each other.
     SourcePort,
-    /// Our own address and port as the source.
+    /// The port it was sent to as the source: this server, or another one of its kind.
     Own,
     /// `acl` says so.
     Acl,
