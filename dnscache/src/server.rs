@@ -9,6 +9,7 @@ mod follow;
 mod pages;
 mod readings;
 mod refresh;
+mod vital;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -73,6 +74,9 @@ async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
             },
             event = running.next_event() => match event {
                 follow::Event::LookAtCorefile => running.reload(flags, Asked::ByTimer).await,
+                follow::Event::Panicked { part } => anyhow::bail!(
+                    "{part}: the task panicked (see above); ending, to be started again"
+                ),
                 follow::Event::Sound { generation } => running.probe_ended_well(generation),
                 follow::Event::Loop { generation, place } => running.break_loop(generation, &place).await?,
             },

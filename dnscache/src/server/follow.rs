@@ -34,6 +34,11 @@ pub enum Event {
         /// Through which zone and listen address.
         place: String,
     },
+    /// A task the program cannot do without has panicked.
+    Panicked {
+        /// What it did.
+        part: &'static str,
+    },
     /// One probe of `loop` did not come back.
     Sound {
         /// Under which configuration, by its number.

@@ -18,6 +18,7 @@ use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
 use super::pages::AdminPages;
 use super::readings::sources;
 use super::refresh::keep_fresh;
+use super::vital::spawn_vital;
 use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
 use crate::config::flags::Flags;
@@ -126,7 +127,8 @@ impl Running {
             Arc::clone(&counts.planes),
             stop.clone(),
         );
-        let misses = (stop, tokio::spawn(carried));
+        let events = mpsc::channel(EVENTS_MAX);
+        let misses = (stop, spawn_vital("asking upstream", events.0.clone(), carried));
         let fast = FastPlane::new(
             workers,
             shards,
@@ -147,7 +149,7 @@ impl Running {
             admin: AdminPages::new(),
             counts,
             followers: Followers::none(),
-            events: mpsc::channel(EVENTS_MAX),
+            events,
             config: nothing(&config),
             sound: None,
             probes: 0,
@@ -413,7 +415,8 @@ impl Running {
                 Arc::clone(&self.counts.planes),
                 stop.clone(),
             );
-            self.streams.insert(address, Stream { stop, task: tokio::spawn(serving) });
+            let task = spawn_vital("accepting TCP clients", self.events.0.clone(), serving);
+            self.streams.insert(address, Stream { stop, task });
         }
     }
 
