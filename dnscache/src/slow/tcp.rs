@@ -4,6 +4,7 @@
 //! Bounds are shared by all listeners, in total and per client address, so that one pod can take
 //! its own share only; what happens on a connection is in [`connection`](super::connection).
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
@@ -67,6 +69,7 @@ pub(super) async fn accept_all(
 ) {
     let mut connections = JoinSet::new();
     static EXHAUSTED: Quiet = Quiet::new();
+    let mut spare = Spare::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -75,8 +78,10 @@ pub(super) async fn accept_all(
                 Ok((stream, peer)) => admit(&server, stream, peer, &stop, &mut connections),
                 Err(error) if is_clients_doing(&error) => {}
                 Err(error) => {
-                    server.counts.tcp_rejected(Rejected::Descriptors);
-                    if let Some(times) = EXHAUSTED.count(clock::now(), 1) {
+                    let refused =
+                        if is_exhaustion(&error) { spare.turn_away(&listener) } else { 1 };
+                    (0..refused).for_each(|_| server.counts.tcp_rejected(Rejected::Descriptors));
+                    if let Some(times) = EXHAUSTED.count(clock::now(), refused as u64) {
                         tracing::warn!(%error, times, "TCP connections cannot be accepted");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -87,6 +92,26 @@ pub(super) async fn accept_all(
     drop(listener);
     while let Some(ended) = connections.join_next().await {
         note_end(&server, ended);
+    }
+}
+
+/// A descriptor held for the moment when no other is left. Without it a client that cannot be
+/// accepted would wait in the kernel's queue until it gives up, and hear nothing.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Accepts the clients that wait and closes their connections at once; how many there were.
+    fn turn_away(&mut self, listener: &TcpListener) -> usize {
+        drop(self.0.take());
+        let closed =
+            (0..BACKLOG).map_while(|_| listener.accept().now_or_never()?.ok().map(drop)).count();
+        // Somebody else may have taken the descriptor; then the next client waits.
+        *self = Self::new();
+        closed
     }
 }
 
@@ -131,6 +156,11 @@ fn is_clients_doing(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+/// Whether accepting failed because there are no descriptors left, here or on the machine.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Binds a listener that other sockets and processes can share the address with. Must be called
@@ -246,6 +276,8 @@ mod tests {
         assert!(is_clients_doing(&io::ErrorKind::ConnectionAborted.into()));
         let too_many_open_files = io::Error::from_raw_os_error(24);
         assert!(!is_clients_doing(&too_many_open_files));
+        assert!(is_exhaustion(&too_many_open_files));
+        assert!(!is_exhaustion(&io::ErrorKind::ConnectionReset.into()));
     }
 
     #[tokio::test]
@@ -255,6 +287,27 @@ mod tests {
         bind(address).expect("shared");
         let error = bind("192.0.2.1:53".parse().expect("an address")).expect_err("not ours");
         assert!(error.to_string().starts_with("cannot listen on 192.0.2.1:53 for TCP: "));
+    }
+
+    #[tokio::test]
+    async fn who_waits_when_descriptors_are_out_is_turned_away() {
+        let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut spare = Spare::new();
+        assert_eq!(spare.turn_away(&listener), 0);
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(address).await.expect("in the queue"));
+        }
+        listener.accept().now_or_never();
+        let mut refused = 0;
+        while refused < 2 {
+            refused += spare.turn_away(&listener);
+            tokio::task::yield_now().await;
+        }
+        let last = clients.last_mut().expect("three");
+        assert!(matches!(last.read(&mut [0]).await, Ok(0) | Err(_)));
+        assert!(spare.0.is_some(), "there is a spare again");
     }
 
     #[tokio::test]
