@@ -25,7 +25,7 @@ pub trait Environment {
     /// The index of a network interface; `None` if there is none of that name.
     fn interface_index(&self, name: &str) -> Option<u32>;
 
-    /// The addresses of the interface with this index.
+    /// The addresses of the interface with this index; 0: of all interfaces.
     fn interface_addresses(&self, index: u32) -> Result<Vec<IpAddr>, String>;
 }
 
@@ -207,7 +207,9 @@ pub(crate) mod tests {
         }
 
         fn interface_addresses(&self, index: u32) -> Result<Vec<IpAddr>, String> {
-            Ok(self.interfaces[index as usize - 1].1.clone())
+            let all = self.interfaces.iter().zip(1..);
+            let meant = all.filter(|(_, known)| index == 0 || *known == index);
+            Ok(meant.flat_map(|((_, addresses), _)| addresses).copied().collect())
         }
     }
 

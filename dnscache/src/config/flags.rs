@@ -7,6 +7,8 @@
 //! Flags about the node (interface, packet rules, templates) are read and kept here whether or not
 //! anything acts on them, so that a manifest's arguments start this program unchanged.
 
+mod hardening;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -132,10 +134,17 @@ pub struct Flags {
     /// Address that takes the place of __PROMETHEUS__ENDPOINT__ in the template
     #[arg(long, value_name = "ADDRESS", default_value = ":9253", help_heading = NODE)]
     pub prometheus_listen_address: String,
+
+    /// What the process may do and whom it serves.
+    #[command(flatten)]
+    pub hardening: hardening::Hardening,
 }
 
 /// What one `-localip` holds; clap takes a plain `Vec` for a flag that is given several times.
 pub type Addresses = Vec<IpAddr>;
+
+/// What one `-clients` holds: addresses with prefix lengths.
+pub type Networks = Vec<(IpAddr, u8)>;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -2,7 +2,7 @@
 
 use super::environment::{Environment, System, Witness};
 use super::flags::Flags;
-use super::{Config, ConfigError, Origin, check, corefile};
+use super::{Config, ConfigError, Origin, check, clients, corefile};
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,7 @@ fn load_from(flags: &Flags, environment: &dyn Environment) -> Result<Config, Loa
     witness.note((&text, port));
     let blocks = corefile::parse(&origin.to_string(), &text, &witness)?;
     let mut config = check::check(&blocks, origin, port, &witness)?;
+    clients::limit(&mut config, flags, &witness);
     config.fingerprint = witness.fingerprint();
     Ok(config)
 }
@@ -99,6 +100,34 @@ mod tests {
         let environment = Literal::default().file("C", ". a:54 {\n bind ::1\n}");
         let config = load_from(&flags(&["-conf", "C", "-p=99"]), &environment).expect("loaded");
         assert_eq!(listen(&config), ["[::1]:99", "[::1]:54"]);
+    }
+
+    #[test]
+    fn blocks_without_acl_serve_the_clients_of_the_flag_and_the_node() {
+        let environment = Literal::default()
+            .file("C", "a {\n bind ::1\n}\nb {\n bind ::1\n acl {\n drop net 192.0.2.1\n }\n}")
+            .interface("eth0", &["198.51.100.7", "2001:db8::7"]);
+        let rules = |words: &[&str]| {
+            let words = [&["-conf", "C"], words].concat();
+            let config = load_from(&flags(&words), &environment).expect("loaded");
+            let text = |block: &super::super::Block| {
+                let rule = |rule: &super::super::AclRule| {
+                    assert!(rule.zones.is_empty() && rule.qtypes.is_empty());
+                    format!("{:?} {:?}", rule.action, rule.networks)
+                };
+                block.acl.iter().map(rule).collect::<Vec<_>>().join(", ")
+            };
+            config.blocks.iter().map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(rules(&[]), ["", "Drop [(192.0.2.1, 32)]"]);
+        assert_eq!(
+            rules(&["-clients", "10.0.0.0/8", "-localip", "169.254.20.10"]),
+            [
+                "Allow [(10.0.0.0, 8), (127.0.0.0, 8), (::1, 128), (198.51.100.7, 32), \
+                 (2001:db8::7, 128), (169.254.20.10, 32)], Block []",
+                "Drop [(192.0.2.1, 32)]"
+            ]
+        );
     }
 
     #[test]

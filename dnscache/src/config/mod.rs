@@ -6,6 +6,7 @@
 //! they may change while running, so they are not part of a [`Config`].
 
 pub mod check;
+mod clients;
 pub mod corefile;
 pub mod duration;
 pub mod environment;

@@ -27,6 +27,8 @@ use super::environment::Environment;
 use super::{Block, Config, ConfigError, Origin, Position};
 use arguments::{Arguments, error_at, unknown};
 
+pub(super) use acl::network;
+
 /// The directives there are, in the order a query meets them.
 pub const DIRECTIVES: [&str; 22] = [
     "bind",
