@@ -106,6 +106,11 @@ impl Program {
         std::fs::rename(next, self.corefile()).expect("a writable folder");
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by name (`HUP`, `TERM`, ...).
     pub fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.child.id());

@@ -13,5 +13,6 @@ mod reload;
 mod search_paths;
 mod stale;
 mod tcp;
+mod threats;
 mod top;
 mod upstreams;
