@@ -17,6 +17,7 @@
 pub mod config;
 pub mod fast;
 pub mod engine;
+pub mod clients;
 pub mod handoff;
 pub mod slow;
 pub mod node;

@@ -6,6 +6,7 @@
 
 mod running;
 mod follow;
+mod own;
 mod pages;
 mod readings;
 mod refresh;

@@ -3,6 +3,7 @@
 mod admin;
 mod commandline;
 mod conversations;
+mod fairness;
 mod libc;
 mod load;
 mod manifest;

@@ -123,6 +123,8 @@ mod tests {
             reload: None,
             health: Some(Health { listen: addresses(health), lameduck: Duration::ZERO }),
             hot: None,
+            clients: None,
+            slow_log: None,
             ready: addresses(ready),
             prometheus: addresses(prometheus),
             fingerprint: 0,

@@ -8,6 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+use super::clients::ClientsReading;
 use super::hot::HotReading;
 use super::sheet::Sheet;
 use super::sources::Sources;
@@ -44,6 +45,11 @@ impl Metrics {
             tracing::error!("metrics could not be written completely");
         }
         form.of(page)
+    }
+
+    /// What each client asks; `None` without a source for it.
+    pub fn clients(&self) -> Option<ClientsReading> {
+        self.sources.load().clients.as_ref().map(|read| ClientsReading::from(&read()))
     }
 
     /// The names asked most; `None` without a source for them.
@@ -113,6 +119,12 @@ impl Collector for Collected {
         }
         if let Some(read) = &sources.reload {
             families::reload(&mut sheet, &read())?;
+        }
+        if let Some(read) = &sources.clients {
+            families::clients(&mut sheet, &read())?;
+        }
+        if let Some(read) = &sources.slow_questions {
+            families::slow_questions(&mut sheet, &read())?;
         }
         if let Some(checks) = &sources.self_checks {
             checks.write(&mut sheet)?;
@@ -228,6 +240,7 @@ mod tests {
         };
         let forwards = ForwardReading {
             upstreams: vec![upstream("10.96.0.10:53"), upstream("10.96.0.10:53")],
+            packets: Vec::new(),
             healthcheck_broken: 1,
             max_concurrent_rejects: 2,
         };
@@ -254,6 +267,8 @@ mod tests {
             hosts: Some(Box::new(move || hosts.clone())),
             reload: Some(Box::new(move || reload.clone())),
             hot: None,
+            clients: None,
+            slow_questions: None,
             self_checks: Some(Arc::new(SelfChecks::default())),
         });
         metrics

@@ -35,6 +35,7 @@ impl Pages {
         match (request.uri().path(), &self.metrics, self.health, &self.ready) {
             ("/metrics", Some(metrics), _, _) => scrape(metrics, request),
             ("/hot", Some(metrics), _, _) => hot(metrics, request.uri().query()),
+            ("/clients", Some(metrics), _, _) => clients(metrics),
             ("/health", _, true, _) => plain(StatusCode::OK, "OK"),
             ("/ready", _, _, Some(readiness)) => ready(readiness),
             _ => not_found(),
@@ -56,6 +57,14 @@ fn hot(metrics: &Metrics, query: Option<&str>) -> Response<Full<Bytes>> {
         return not_found();
     };
     reading.names.truncate(limit);
+    let body = serde_json::to_vec(&reading).expect("text and numbers have a JSON form");
+    page(StatusCode::OK, "application/json", body.into())
+}
+
+fn clients(metrics: &Metrics) -> Response<Full<Bytes>> {
+    let Some(reading) = metrics.clients() else {
+        return not_found();
+    };
     let body = serde_json::to_vec(&reading).expect("text and numbers have a JSON form");
     page(StatusCode::OK, "application/json", body.into())
 }

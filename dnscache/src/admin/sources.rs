@@ -31,6 +31,10 @@ pub struct Sources {
     pub reload: Option<Source<ReloadReading>>,
     /// Which names are asked most. Not part of the metrics: it has a page of its own.
     pub hot: Option<Source<HotReading>>,
+    /// What each client asks and what was turned away. The metrics have the sums, `/clients` the rest.
+    pub clients: Option<Source<crate::clients::Reading>>,
+    /// Slow questions by `stage` label.
+    pub slow_questions: Option<Source<Vec<(&'static str, u64)>>>,
     /// What `health` found when it asked itself.
     pub self_checks: Option<Arc<SelfChecks>>,
 }
@@ -120,10 +124,33 @@ pub struct RefreshReading {
 pub struct ForwardReading {
     /// By upstream. Readings with equal labels are added up.
     pub upstreams: Vec<UpstreamReading>,
+    /// Upstreams that take only so many packets.
+    pub packets: Vec<PacketBudgetReading>,
     /// Questions that found every upstream of their route unhealthy.
     pub healthcheck_broken: u64,
     /// Questions refused by `max_concurrent`.
     pub max_concurrent_rejects: u64,
+}
+
+/// The packets to one upstream address that takes only so many of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketBudgetReading {
+    /// The `to` label: the address, whatever the port.
+    pub to: String,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets in the last second.
+    pub last_second: u64,
+    /// The most in a second of the last minute or two.
+    pub peak: u64,
+    /// Packets it takes in a second.
+    pub limit: u64,
+    /// Those of them that may be spent on names nothing is known about.
+    pub limit_of_strangers: u64,
+    /// Questions that waited until there was room.
+    pub delayed: u64,
+    /// Questions that were turned away.
+    pub refused: u64,
 }
 
 /// One upstream.

@@ -45,6 +45,10 @@ pub struct Config {
     pub prometheus: Vec<SocketAddr>,
     /// `hotnames`; `None`: `hotnames off`.
     pub hot: Option<HotNames>,
+    /// `clients`; `None`: `clients off`.
+    pub clients: Option<Clients>,
+    /// `slowlog`: how long a question takes that is worth a line; `None`: `slowlog off`.
+    pub slow_log: Option<Duration>,
     /// Hash of everything that was read (imports and environment included); two equal
     /// fingerprints are the same configuration.
     pub fingerprint: u64,
@@ -255,6 +259,57 @@ pub struct HotNames {
     pub refresh_percent: u32,
 }
 
+/// `clients { ... }`: what one client may ask of upstreams, with defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clients {
+    /// Questions in flight at once, at least 1.
+    pub in_flight: u32,
+    /// New questions; `None`: `rate off`.
+    pub rate: Option<Rate>,
+    /// The node's own addresses get so many times as much; `None`: no limit for them.
+    pub own_times: Option<u32>,
+    /// Networks without limits, as address and prefix length.
+    pub except: Vec<(IpAddr, u8)>,
+    /// Clients told on `/clients`.
+    pub top: usize,
+}
+
+impl Clients {
+    /// What `clients` means without options, and without being there.
+    pub const DEFAULT: Self = Self {
+        in_flight: 2_048,
+        rate: Some(Rate { per_second: 1_000, burst: 2_000 }),
+        own_times: None,
+        except: Vec::new(),
+        top: 100,
+    };
+}
+
+/// `rate PER_SECOND [burst QUESTIONS]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Questions per second, at least 1.
+    pub per_second: u32,
+    /// Questions at once after a pause, at least 1.
+    pub burst: u32,
+}
+
+/// `packets_per_second N [reserve PERCENT%]` of a `forward`: what an upstream takes from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketLimit {
+    /// Not written: only the addresses that are known to have a limit have one.
+    Known,
+    /// `off`.
+    Unlimited,
+    /// So many packets.
+    PerSecond {
+        /// Packets, at least 1.
+        packets: u32,
+        /// The part that is kept for names that are known, in percent (0 to 90).
+        reserve_percent: u32,
+    },
+}
+
 /// `forward FROM TO...`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forward {
@@ -282,6 +337,8 @@ pub struct Forward {
     pub expire: Duration,
     /// `max_concurrent`: questions in flight at once; 0: no limit.
     pub max_concurrent: u32,
+    /// `packets_per_second`, for each of the upstreams.
+    pub packets: PacketLimit,
     /// `max_connect_attempts`: tries for one question; 0: only the built-in limits.
     pub max_attempts: u32,
     /// `failover`: response codes (besides SERVFAIL, REFUSED, NOTIMP, FORMERR) that try the next

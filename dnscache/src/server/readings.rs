@@ -1,5 +1,6 @@
 //! Where the numbers of the metrics are, for one configuration in force.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,16 +10,19 @@ use crate::admin::hot::{HotNameReading, HotReading};
 use crate::admin::self_check::SelfChecks;
 use crate::admin::sources::{
     BlockSource, CachePartReading, CacheReading, ConnectionReading, ForwardReading, HostsReading,
-    RefreshReading, ReloadReading, SearchStateReading, Sources, UpstreamReading,
+    PacketBudgetReading, RefreshReading, ReloadReading, SearchStateReading, Sources, UpstreamReading,
 };
+use crate::clients::Clients;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::counts::{HistogramReading, RefreshCounts, SearchReading};
 use crate::engine::block::Block;
 use crate::engine::cache::shared::{Store, Usage};
 use crate::engine::shelf::{Shelf, zones_label};
+use crate::slow::slow_log::SlowLog;
 use crate::slow::upstream::UpstreamCounts;
 use crate::slow::upstream::counts::{DurationSnapshot, PeerSnapshot};
+use crate::slow::upstream::packets::PacketReading;
 
 /// The sources of a plan's numbers.
 pub fn sources(
@@ -53,8 +57,17 @@ pub fn sources(
             version: Some(("fingerprint".to_owned(), format!("{fingerprint:016x}"))),
         })),
         hot: Some(Box::new(move || hot(&asked, &renewing))),
+        clients: None,
+        slow_questions: None,
         self_checks: config.health.is_some().then_some(self_checks),
     }
+}
+
+/// Adds the sources of what keeps clients from each other's harm.
+pub fn fairness(sources: &mut Sources, clients: &Arc<Clients>, slow_log: &Arc<SlowLog>) {
+    let (clients, slow_log) = (Arc::clone(clients), Arc::clone(slow_log));
+    sources.clients = Some(Box::new(move || clients.read(clock::now())));
+    sources.slow_questions = Some(Box::new(move || slow_log.read().to_vec()));
 }
 
 /// The directives a block uses, under their names.
@@ -64,6 +77,7 @@ fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
         ("bufsize", usize::from(block.bufsize) != crate::engine::wire::UDP_REPLY_MAX),
         ("cache", block.cache.is_some()),
         ("chaos", block.chaos.is_some()),
+        ("clients", config.clients.is_some()),
         ("debug", block.debug),
         ("errors", block.errors),
         ("forward", !block.forwards.is_empty()),
@@ -77,6 +91,7 @@ fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
         ("ready", !config.ready.is_empty()),
         ("reload", config.reload.is_some()),
         ("searchpath", block.search.is_some()),
+        ("slowlog", config.slow_log.is_some()),
         ("whoami", block.whoami),
     ];
     used.into_iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name).collect()
@@ -149,8 +164,22 @@ fn forwards(counts: &UpstreamCounts) -> ForwardReading {
     let snapshot = counts.snapshot();
     ForwardReading {
         upstreams: snapshot.upstreams.iter().map(upstream).collect(),
+        packets: snapshot.packets.iter().map(packets).collect(),
         healthcheck_broken: snapshot.healthcheck_broken,
         max_concurrent_rejects: snapshot.max_concurrent_rejects,
+    }
+}
+
+fn packets((to, reading): &(IpAddr, PacketReading)) -> PacketBudgetReading {
+    PacketBudgetReading {
+        to: to.to_string(),
+        sent: reading.sent,
+        last_second: reading.last_second,
+        peak: reading.peak,
+        limit: reading.limit,
+        limit_of_strangers: reading.strangers,
+        delayed: reading.delayed,
+        refused: reading.refused,
     }
 }
 

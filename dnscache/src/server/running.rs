@@ -15,11 +15,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
+use super::own::{follow_own_addresses, own_addresses};
 use super::pages::AdminPages;
-use super::readings::sources;
+use super::readings::{fairness, sources};
 use super::refresh::keep_fresh;
 use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
+use crate::clients::{Clients, SHARES_MAX};
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
 use crate::counts::{BlockCounts, PlaneCounts, RefreshCounts};
@@ -28,13 +30,15 @@ use crate::engine::{ListenerId, RouteId};
 use crate::fast::{Bound, FastPlane};
 use crate::handoff::{Door, door};
 use crate::slow::inflight::Limits;
+use crate::slow::slow_log::SlowLog;
 use crate::slow::tcp::{self, TcpLimits};
 use crate::slow::upstream::{Route, UpstreamCounts};
 use crate::slow::{Routes, miss};
 
-/// Errands the door holds: at a packet a microsecond that is eight milliseconds of a slow plane
-/// that does not get a turn.
-const DOOR_CAPACITY: usize = 8_192;
+/// Errands the door holds: those of every client that is let in, so that no client fills it for the
+/// others, and renewals. At a packet a microsecond that is nine milliseconds of a slow plane that
+/// does not get a turn.
+const DOOR_CAPACITY: usize = SHARES_MAX + 1_024;
 /// Addresses that a reload can add before their workers share the atomic shard of the counts.
 const SPARE_ADDRESSES: usize = 4;
 
@@ -57,6 +61,8 @@ pub struct Running {
     fast: Option<FastPlane>,
     streams: HashMap<SocketAddr, Stream>,
     limits: Arc<TcpLimits>,
+    clients: Arc<Clients>,
+    slow_log: Arc<SlowLog>,
     routes: Routes<Route>,
     wires: HashMap<RouteId, Wire>,
     misses: (CancellationToken, JoinHandle<()>),
@@ -108,7 +114,8 @@ impl Running {
     /// An address that cannot be listened on, an upstream that cannot be used.
     pub async fn start(flags: &Flags, config: Config) -> anyhow::Result<Self> {
         let workers = workers(flags, &config);
-        let (door, errands) = door(DOOR_CAPACITY);
+        let (clients, slow_log) = (Arc::<Clients>::default(), Arc::<SlowLog>::default());
+        let (door, errands) = door(DOOR_CAPACITY, Arc::clone(&clients));
         let shards = 1 + workers.get() * (listen_addresses(&config).len() + SPARE_ADDRESSES);
         let counts = Counts::new(shards);
         let empty = Plan {
@@ -124,6 +131,7 @@ impl Running {
             Arc::clone(&routes),
             Limits::default(),
             Arc::clone(&counts.planes),
+            Arc::clone(&slow_log),
             stop.clone(),
         );
         let misses = (stop, tokio::spawn(carried));
@@ -141,6 +149,8 @@ impl Running {
             fast: Some(fast),
             streams: HashMap::new(),
             limits: Arc::new(TcpLimits::for_this_process()),
+            clients,
+            slow_log,
             routes,
             wires: HashMap::new(),
             misses,
@@ -306,8 +316,13 @@ impl Running {
         *self.shelf() = shelf;
         self.replace_routes(wires);
         self.plans.store(Arc::clone(&plan));
+        self.clients.limit(config.clients.as_ref());
+        self.clients.note_own(own_addresses());
+        self.slow_log.set_threshold(config.slow_log);
         self.serve(grounds);
-        let sources = sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
+        let mut sources =
+            sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
+        fairness(&mut sources, &self.clients, &self.slow_log);
         self.admin.serve(pages, sources).await;
         self.follow(&config, &plan, hosts);
         self.config = config;
@@ -322,6 +337,7 @@ impl Running {
         let notes = Notes { events: self.events.0.clone(), generation: self.generation };
         (self.followers, self.probes) =
             Followers::start(config, plan, &self.routes.load(), hosts, &notes);
+        self.followers.also(follow_own_addresses(Arc::clone(&self.clients)));
         if let Some(hot) = config.hot.clone() {
             let counts = Arc::clone(&self.counts.refreshes);
             let door = self.door.clone();
@@ -392,6 +408,8 @@ impl Running {
         }
         self.routes.store(Arc::new(known));
         self.wires = wires;
+        self.counts.upstreams.forget_packet_limits();
+        self.wires.values().for_each(|wire| wire.route.limit_packets());
     }
 
     /// Starts to read the new sockets.

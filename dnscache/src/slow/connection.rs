@@ -215,18 +215,26 @@ impl Connection {
         }
     }
 
-    /// Sends a question through the door; if the door is full, the client hears so at once.
+    /// Sends a question through the door; if its client may not have another or the door is full,
+    /// the client hears so at once.
     fn ask(&mut self, desk: &Desk<'_>, plan: &Arc<Plan>, ask: Ask) {
-        let query = &desk.query;
+        let (query, now) = (&desk.query, desk.received);
         desk.missed(&ask);
+        let Ok(ticket) = self.server.door.admit(query, &ask, now) else {
+            let outcome = plan.engine.hold_back(&ask, now);
+            return desk.reply(&ask, &outcome, now, |reply| self.outgoing.push(reply));
+        };
         self.in_flight += 1;
         let waiting = Waiting {
             packet: query.packet.into(),
             source: query.source,
             listener: query.listener,
             transport: query.transport,
-            received: desk.received,
+            received: now,
             reply: self.reply_path(),
+            ticket,
+            taken: now,
+            rounds: 0,
         };
         let errand = Errand { plan: Arc::clone(plan), ask, client: Some(waiting) };
         let Err(refused) = self.server.door.pass(errand) else {
@@ -234,8 +242,8 @@ impl Connection {
         };
         desk.counts.door_full(SHARD);
         if let Some(client) = refused.client {
-            let outcome = plan.engine.turn_away(&refused.ask, desk.received);
-            desk.reply(&refused.ask, &outcome, desk.received, client.reply);
+            let outcome = plan.engine.turn_away(&refused.ask, now);
+            desk.reply(&refused.ask, &outcome, now, client.reply);
         }
     }
 

@@ -7,7 +7,9 @@
 mod connection;
 pub mod exchange;
 pub mod inflight;
+pub mod journey;
 pub mod miss;
+pub mod slow_log;
 pub mod tcp;
 pub mod upstream;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use crate::engine::{
 };
 use crate::logging;
 use crate::server::Plan;
+use journey::Journey;
 
 /// What a route's upstreams said to one question.
 #[derive(Debug)]
@@ -40,15 +43,28 @@ pub enum Told {
     Failed(Failure),
 }
 
+/// On whose behalf a question is asked.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// How its client asked.
+    pub client: Transport,
+    /// When it ends, answered or not.
+    pub deadline: Instant,
+    /// Whether something is known about it, so that it may have what is kept for such questions
+    /// when an upstream takes few more packets.
+    pub is_known: bool,
+    /// Where it is noted what becomes of it.
+    pub journey: Arc<Journey>,
+}
+
 /// The upstreams of one route.
 pub trait Upstream: Send + Sync + 'static {
-    /// Asks `key`, which a client asked over `client`. `tell` is called once, by `deadline`,
-    /// perhaps before this returns; if it is dropped instead, something panicked.
+    /// Asks `key`. `tell` is called once, by the deadline, perhaps before this returns; if it is
+    /// dropped instead, something panicked.
     fn ask_then(
         self: &Arc<Self>,
         key: &Key,
-        client: Transport,
-        deadline: Instant,
+        asking: Asking,
         tell: impl FnOnce(Told) + Send + 'static,
     );
 }
@@ -57,11 +73,10 @@ impl Upstream for upstream::Route {
     fn ask_then(
         self: &Arc<Self>,
         key: &Key,
-        client: Transport,
-        deadline: Instant,
+        asking: Asking,
         tell: impl FnOnce(Told) + Send + 'static,
     ) {
-        Self::ask_then(self, key, client, deadline, tell);
+        Self::ask_then(self, key, asking, tell);
     }
 }
 

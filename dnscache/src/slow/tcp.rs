@@ -261,7 +261,7 @@ mod tests {
     async fn connections_over_the_bound_are_closed_and_the_others_served() {
         let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
         let address = listener.local_addr().expect("bound");
-        let (door, _errands) = crate::handoff::door(1);
+        let (door, _errands) = crate::handoff::door(1, Arc::default());
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(
             listener,

@@ -5,6 +5,7 @@
 //! here without `_total`, which the encoder appends.
 
 mod blocks;
+mod fairness;
 mod forwards;
 mod search;
 
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub(super) use blocks::blocks;
+pub(super) use fairness::{clients, slow_questions};
 pub(super) use forwards::forwards;
 pub(super) use search::{refreshes, searches};
 

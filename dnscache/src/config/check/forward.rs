@@ -7,10 +7,10 @@ use crate::engine::wire::name::Name;
 
 use super::super::corefile::{Directive, Token};
 use super::super::environment::Environment;
-use super::super::{ConfigError, Forward, Policy, Tls, TransportPolicy, Upstream, registry};
+use super::super::{ConfigError, Forward, PacketLimit, Policy, Tls, TransportPolicy, Upstream, registry};
 use super::arguments::{Arguments, duration, error_at, number, unknown};
 use super::listen::{address, split_port};
-use super::{Warnings, zones};
+use super::{Warnings, packets, zones};
 
 /// `forward FROM TO... { ... }`.
 pub(super) fn forward(
@@ -54,6 +54,7 @@ fn read_option(
         "expire" => forward.expire = duration(args.need("a duration")?, "idle time")?,
         "max_fails" => forward.max_fails = count(args)?,
         "max_concurrent" => forward.max_concurrent = count(args)?,
+        "packets_per_second" => forward.packets = packets::limit(args)?,
         "max_connect_attempts" => forward.max_attempts = count(args)?,
         "policy" => forward.policy = policy(args)?,
         "health_check" => health_check(forward, args, warnings)?,
@@ -224,6 +225,7 @@ fn defaults(line: &Directive, from: Name) -> Forward {
         health_check_recursion: true,
         expire: Duration::from_secs(10),
         max_concurrent: 0,
+        packets: PacketLimit::Known,
         max_attempts: 0,
         failover: Vec::new(),
         failfast: false,
@@ -234,7 +236,7 @@ fn defaults(line: &Directive, from: Name) -> Forward {
 
 const TO_EXPECTED: &str = "an upstream: an IP address (`10.0.0.10`, `10.0.0.10:53`, \
     `tls://9.9.9.9`) or the path of a resolv.conf with a `/` in it";
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 14] = [
     "except",
     "force_tcp",
     "prefer_udp",
@@ -246,6 +248,7 @@ const OPTIONS: [&str; 13] = [
     "policy",
     "health_check",
     "max_concurrent",
+    "packets_per_second",
     "failover",
     "failfast_all_unhealthy_upstreams",
 ];

@@ -7,13 +7,16 @@
 mod acl;
 mod arguments;
 mod cache;
+mod clients;
 mod forward;
 mod hosts;
 mod hot;
 mod listen;
 mod logging;
+mod packets;
 mod process;
 mod search;
+mod slow_log;
 mod zones;
 
 use std::collections::HashMap;
@@ -24,11 +27,11 @@ use crate::engine::wire::name::Name;
 
 use super::corefile::{Directive, ServerBlock};
 use super::environment::Environment;
-use super::{Block, Config, ConfigError, Origin, Position};
+use super::{Block, Clients, Config, ConfigError, Origin, Position};
 use arguments::{Arguments, error_at, unknown};
 
 /// The directives there are, in the order a query meets them.
-pub const DIRECTIVES: [&str; 22] = [
+pub const DIRECTIVES: [&str; 24] = [
     "bind",
     "multisocket",
     "reload",
@@ -38,8 +41,10 @@ pub const DIRECTIVES: [&str; 22] = [
     "debug",
     "errors",
     "log",
+    "slowlog",
     "bufsize",
     "acl",
+    "clients",
     "any",
     "chaos",
     "loadbalance",
@@ -70,20 +75,26 @@ pub fn check(
     let mut config = empty(origin);
     let mut warnings = Warnings::default();
     let (mut searches, mut hot) = (search::Searches::default(), hot::Hot::default());
+    let (mut clients, mut slow_log) = (clients::OfProcess::default(), slow_log::SlowLog::default());
     for server in blocks {
         let before = config.blocks.len();
         let blocks = server_block(server, port_default, environment, &mut config, &mut warnings)?;
         config.blocks.extend(blocks);
         searches.read(server, before..config.blocks.len())?;
         hot.read(server)?;
+        clients.read(server)?;
+        slow_log.read(server)?;
         if config.blocks.len() > BLOCKS_MAX {
             return Err(server.keys[0].error("fewer server blocks (at most 4,096)"));
         }
     }
     check_overlaps(&config.blocks)?;
     check_pages(&config)?;
+    packets::check(&config.blocks)?;
     searches.fill_in(&mut config.blocks, environment, &mut warnings)?;
     config.hot = hot.names();
+    config.clients = clients.limits();
+    config.slow_log = slow_log.threshold();
     config.warnings = warnings.0;
     Ok(config)
 }
@@ -111,6 +122,8 @@ fn empty(origin: Origin) -> Config {
         ready: Vec::new(),
         prometheus: Vec::new(),
         hot: Some(hot::HOT_NAMES),
+        clients: Some(Clients::DEFAULT),
+        slow_log: Some(slow_log::THRESHOLD),
         fingerprint: 0,
         warnings: Vec::new(),
     }
@@ -189,7 +202,7 @@ fn directives(
         }
         match line.name.as_str() {
             // Read by themselves: `bind` before this, the others when all blocks are known.
-            "bind" | "searchpath" | "hotnames" => {}
+            "bind" | "searchpath" | "hotnames" | "clients" | "slowlog" => {}
             "multisocket" => process::multisocket(line, config)?,
             "reload" => process::reload(line, config, warnings)?,
             "health" => listen::health(line, bound, config)?,

@@ -27,7 +27,7 @@ async fn scene(door_capacity: usize) -> Scene {
     let address = listener.local_addr().expect("bound");
     let (client, accepted) = tokio::join!(socket.connect(address), listener.accept());
     let (stream, peer) = accepted.expect("a connection");
-    let (door, errands) = door(door_capacity);
+    let (door, errands) = door(door_capacity, Arc::default());
     let limits = Arc::new(TcpLimits::new(1, 1));
     let server = Server {
         id: ListenerId(0),

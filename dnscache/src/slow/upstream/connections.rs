@@ -17,8 +17,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::SILENCE;
 use super::counts::PeerCounts;
+use super::packets::CONNECTION_COST;
 use crate::logging::Quiet;
 use crate::slow::exchange::{Connection, Query, Security, Trouble, dial};
+use crate::slow::journey::Note;
 
 /// The connections to one upstream.
 pub struct Connections {
@@ -79,9 +81,15 @@ impl Connections {
         })
     }
 
-    /// Asks one question once and waits for as long as the caller does.
-    pub async fn ask(self: &Arc<Self>, query: &Query) -> Result<Vec<u8>, Trouble> {
+    /// Asks one question once and waits for as long as the caller does; notes when there was a
+    /// connection.
+    pub async fn ask(
+        self: &Arc<Self>,
+        query: &Query,
+        note: Option<Note<'_>>,
+    ) -> Result<Vec<u8>, Trouble> {
         let seat = self.seat().await?;
+        connected(note);
         let sent = Instant::now();
         let mut reply = std::pin::pin!(seat.seats.connection.ask(query));
         let result = match timeout(SILENCE, &mut reply).await {
@@ -102,12 +110,18 @@ impl Connections {
     /// Asks one question on a connection nobody shares, and waits for as long as the caller does:
     /// an upstream that closes connections after a reply or two does so to others' questions.
     /// Only so many at once: with more it shares one after all.
-    pub async fn ask_alone(self: &Arc<Self>, query: &Query) -> Result<Vec<u8>, Trouble> {
-        let Ok(_place) = self.alone.try_acquire() else { return self.ask(query).await };
+    pub async fn ask_alone(
+        self: &Arc<Self>,
+        query: &Query,
+        note: Option<Note<'_>>,
+    ) -> Result<Vec<u8>, Trouble> {
+        let Ok(_place) = self.alone.try_acquire() else { return self.ask(query, note).await };
+        self.counts.packets.note(CONNECTION_COST);
         let dialed = dial(self.server, &self.security, Arc::clone(&self.counts)).await;
         let (connection, drive) =
             dialed.map_err(|(trouble, reason)| self.report(trouble, &reason))?;
         self.counts.connection(matches!(self.security, Security::Tls(_)), false);
+        connected(note);
         let mut reply = std::pin::pin!(connection.ask(query));
         tokio::select! {
             result = &mut reply => result,
@@ -160,6 +174,7 @@ impl Connections {
         let (server, security, counts) =
             (self.server, self.security.clone(), Arc::clone(&self.counts));
         let task = tokio::spawn(async move {
+            counts.packets.note(CONNECTION_COST);
             let dialed = dial(server, &security, counts).await;
             let Some(pool) = pool.upgrade() else {
                 return Err(Trouble::Unreachable);
@@ -224,6 +239,12 @@ impl Connections {
 
     fn pool(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connected(note: Option<Note<'_>>) {
+    if let Some(note) = note {
+        note.connected();
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! `select` puts the upstreams in order, `question` asks the first of them, `walk` takes a question
 //! that is not answered by that past all of them, `peer` asks one of them and keeps an eye on its health, `connections` holds its open TCP and TLS connections,
-//! `resolv` follows resolv.conf, `counts` has the numbers.
+//! `resolv` follows resolv.conf, `packets` keeps within what an upstream takes, `counts` has the
+//! numbers.
 
 mod connections;
 pub mod counts;
+pub mod packets;
 mod peer;
 mod question;
 mod resolv;
@@ -25,11 +27,11 @@ use peer::{Care, Carrier, Peer, Tasks};
 use question::Question;
 use resolv::{Target, Targets};
 
-use crate::config::{Forward, TransportPolicy};
+use crate::config::{Forward, PacketLimit, TransportPolicy};
 use crate::engine::cache::key::Key;
 use crate::engine::policy::route::RouteHealth;
 use crate::engine::{Failure, Transport};
-use crate::slow::Told;
+use crate::slow::{Asking, Told};
 use crate::slow::exchange::{Security, TlsTarget, tls_config};
 
 /// The upstreams of one `forward`.
@@ -80,7 +82,8 @@ impl Route {
     /// or with the reason why there is none.
     pub async fn ask(self: &Arc<Self>, key: &Key, client: Transport, deadline: Instant) -> Told {
         let (sender, receiver) = oneshot::channel();
-        self.ask_then(key, client, deadline, |told| {
+        let asking = Asking { client, deadline, is_known: true, journey: Arc::default() };
+        self.ask_then(key, asking, |told| {
             // Nobody to tell: the caller has given up.
             let _ = sender.send(told);
         });
@@ -92,8 +95,7 @@ impl Route {
     pub fn ask_then(
         self: &Arc<Self>,
         key: &Key,
-        client: Transport,
-        deadline: Instant,
+        asking: Asking,
         tell: impl FnOnce(Told) + Send + 'static,
     ) {
         let Some(in_flight) = self.enter() else {
@@ -103,8 +105,8 @@ impl Route {
         let Some(peers) = self.order() else {
             return tell(Told::Failed(Failure::Silent));
         };
-        let carrier = self.carrier(client);
-        Question { in_flight, key: key.clone(), peers, carrier, deadline, tell }.ask();
+        let carrier = self.carrier(asking.client);
+        Question { in_flight, key: key.clone(), peers, carrier, asking, tell }.ask();
     }
 
     /// The upstreams in the order in which to ask them; `None` if all are down and `failfast`
@@ -121,6 +123,11 @@ impl Route {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let order = select::order(self.config.policy, turn, &healthy, &mut rand::rng());
         Some(order.into_iter().map(|index| Arc::clone(&peers[index])).collect())
+    }
+
+    /// Puts the limit on packets that this route has into force, if it has one of its own.
+    pub fn limit_packets(&self) {
+        self.peers.load().iter().for_each(|peer| self.makings.limit_packets(peer));
     }
 
     /// Stops probes and no longer follows resolv.conf. Questions still in flight end as usual.
@@ -201,6 +208,7 @@ struct Makings {
     counts: Arc<UpstreamCounts>,
     tls: Option<Arc<rustls::ClientConfig>>,
     server_name: Option<String>,
+    packets: PacketLimit,
 }
 
 impl Makings {
@@ -229,7 +237,8 @@ impl Makings {
             health,
             tasks: Tasks::new(),
         };
-        Ok(Self { care: Arc::new(care), counts, tls, server_name: config.tls_server_name.clone() })
+        let (server_name, packets) = (config.tls_server_name.clone(), config.packets);
+        Ok(Self { care: Arc::new(care), counts, tls, server_name, packets })
     }
 
     fn peer(&self, target: &Target) -> anyhow::Result<Arc<Peer>> {
@@ -241,7 +250,15 @@ impl Makings {
             _ => Security::Plain,
         };
         let counts = self.counts.peer(target.address);
-        Ok(Peer::new(target.address, security, counts, Arc::clone(&self.care)))
+        let peer = Peer::new(target.address, security, counts, Arc::clone(&self.care));
+        self.limit_packets(&peer);
+        Ok(peer)
+    }
+
+    fn limit_packets(&self, peer: &Peer) {
+        if self.packets != PacketLimit::Known {
+            peer.counts.packets.limit(self.packets);
+        }
     }
 }
 

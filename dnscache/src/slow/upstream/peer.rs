@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::SILENCE;
 use super::connections::Connections;
 use super::counts::PeerCounts;
+use super::packets::STREAM_COST;
 use crate::clock;
 use crate::engine::cache::key::{Flags, Key};
 use crate::engine::policy::route::RouteHealth;
@@ -23,6 +24,7 @@ use crate::engine::wire::name::Name;
 use crate::engine::{Now, RouteId};
 use crate::logging::Quiet;
 use crate::slow::exchange::{Datagrams, Ear, Expect, Query, Security, Trouble};
+use crate::slow::journey::Note;
 
 /// One upstream of a route.
 pub struct Peer {
@@ -139,9 +141,10 @@ impl Peer {
         key: &Key,
         manner: Manner,
         patience: Duration,
+        note: Note<'_>,
     ) -> Result<Vec<u8>, Trouble> {
         let sent = clock::now();
-        let mut exchange = std::pin::pin!(timeout(patience, self.exchange(key, manner)));
+        let mut exchange = std::pin::pin!(timeout(patience, self.exchange(key, manner, Some(note))));
         let ended = match timeout(SILENCE, &mut exchange).await {
             Ok(ended) => ended,
             Err(_) => {
@@ -198,13 +201,18 @@ impl Peer {
         self.gone.store(true, Ordering::Relaxed);
     }
 
-    async fn exchange(self: &Arc<Self>, key: &Key, manner: Manner) -> Result<Vec<u8>, Trouble> {
+    async fn exchange(
+        self: &Arc<Self>,
+        key: &Key,
+        manner: Manner,
+        note: Option<Note<'_>>,
+    ) -> Result<Vec<u8>, Trouble> {
         let payload = manner.edns.then_some(self.care.payload);
         let query = Query::new(key, payload).with_recursion(manner.recursion);
         match manner.carrier {
             Carrier::Datagram => self.datagrams.ask(query).await,
-            Carrier::Stream if manner.alone => self.connections.ask_alone(&query).await,
-            Carrier::Stream => self.connections.ask(&query).await,
+            Carrier::Stream if manner.alone => self.connections.ask_alone(&query, note).await,
+            Carrier::Stream => self.connections.ask(&query, note).await,
         }
     }
 
@@ -266,7 +274,11 @@ impl Peer {
                 edns: self.takes_edns(),
                 recursion: self.care.probe_recursion,
             };
-            let asked = self.exchange(&key, manner);
+            self.counts.packets.note(match carrier {
+                Carrier::Datagram => 1,
+                Carrier::Stream => STREAM_COST,
+            });
+            let asked = self.exchange(&key, manner, None);
             match timeout(PROBE_PATIENCE, asked).await {
                 Ok(Ok(_) | Err(Trouble::Broken | Trouble::Unread)) => self.heard(),
                 Ok(Err(_)) | Err(_) => {

@@ -14,13 +14,16 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::SILENCE;
+use super::packets::{Held, STREAM_COST};
 use super::peer::{Carrier, Manner, Peer};
+use crate::counts::rcode_label;
 use crate::engine::Failure;
 use crate::engine::cache::key::Key;
 use crate::engine::wire::answer::{Class, Digest, digest};
 use crate::engine::wire::header::rcode;
 use crate::slow::Told;
 use crate::slow::exchange::Trouble;
+use crate::slow::journey::{Journey, Note, Over};
 
 /// What limits and directs a walk.
 pub struct Terms<'a> {
@@ -32,6 +35,10 @@ pub struct Terms<'a> {
     pub carrier: Carrier,
     /// When the question ends, answered or not.
     pub deadline: Instant,
+    /// Whether something is known about it (see [`packets`](super::packets)).
+    pub is_known: bool,
+    /// Where its tries are noted.
+    pub journey: &'a Arc<Journey>,
 }
 
 /// Asks `peers` in their order until one gives an answer. The first of them was asked already if
@@ -54,6 +61,12 @@ pub async fn walk(
             let now = Instant::now();
             let due = walk.next(now);
             if let Next::Launch(index) = due {
+                if !walk.may_send(index) {
+                    if !walk.hold(index, began, now) {
+                        return None;
+                    }
+                    continue;
+                }
                 let flight = walk.launch(index, now, key.clone());
                 flights.push(fly(flight));
                 continue;
@@ -104,6 +117,12 @@ const AGAIN: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis
 /// From a refused connection to the next try at the same upstream, which may be starting.
 const REST: Duration = Duration::from_millis(250);
 
+/// From one look at an upstream that takes no more packets to the next.
+const HOLD: Duration = Duration::from_millis(50);
+/// How long a question is held that was not sent at all: its client has time for another try
+/// within its own 5 s.
+const HOLD_MAX: Duration = Duration::from_secs(1);
+
 /// The state of one question.
 struct Walk<'a> {
     terms: &'a Terms<'a>,
@@ -118,6 +137,8 @@ struct Walk<'a> {
     failure: Option<u8>,
     broken: bool,
     heard_nothing: bool,
+    /// Its place among the questions that wait until an upstream takes more packets.
+    held: Option<Held>,
 }
 
 /// One upstream in one question.
@@ -134,6 +155,8 @@ struct Candidate {
     /// Connections that ended under this question, or could not be had.
     ended: u8,
     not_before: Instant,
+    /// Whether it takes no more packets until then.
+    is_full: bool,
 }
 
 /// What to do next.
@@ -151,6 +174,9 @@ struct Flight {
     manner: Manner,
     patience: Duration,
     first: Option<First>,
+    journey: Arc<Journey>,
+    /// Its number in the journey.
+    leg: usize,
 }
 
 /// A try that ended.
@@ -158,14 +184,15 @@ struct Landed {
     index: usize,
     manner: Manner,
     took: Duration,
+    leg: usize,
     result: Result<Vec<u8>, Trouble>,
 }
 
 async fn fly(flight: Flight) -> Landed {
-    let Flight { index, peer, key, manner, patience, first } = flight;
+    let Flight { index, peer, key, manner, patience, first, journey, leg } = flight;
     let sent = first.as_ref().map_or_else(Instant::now, |first| first.sent);
     let result = match first.map(|first| first.news) {
-        None => peer.ask(&key, manner, patience).await,
+        None => peer.ask(&key, manner, patience, Note { journey: &journey, leg }).await,
         Some(News::Ended(result)) => result,
         Some(News::Pending(end)) => {
             let result = end.await.unwrap_or(Err(Trouble::Silent));
@@ -173,7 +200,7 @@ async fn fly(flight: Flight) -> Landed {
             result
         }
     };
-    Landed { index, manner, took: sent.elapsed(), result }
+    Landed { index, manner, took: sent.elapsed(), leg, result }
 }
 
 impl Next {
@@ -196,6 +223,7 @@ impl<'a> Walk<'a> {
             plain: false,
             ended: 0,
             not_before: now,
+            is_full: false,
         };
         Self {
             terms,
@@ -207,7 +235,42 @@ impl<'a> Walk<'a> {
             failure: None,
             broken: false,
             heard_nothing: false,
+            held: None,
         }
+    }
+
+    /// Whether this upstream takes what the next try sends; then that is counted.
+    fn may_send(&mut self, index: usize) -> bool {
+        let candidate = &self.candidates[index];
+        let packets = match candidate.carrier {
+            Carrier::Datagram => 1,
+            Carrier::Stream => STREAM_COST,
+        };
+        let may_send = candidate.peer.counts.packets.spend(packets, self.terms.is_known);
+        if may_send {
+            self.held = None;
+            self.terms.journey.hold(false);
+        }
+        may_send
+    }
+
+    /// Puts a try off until the upstream may take packets again. Says whether to go on: a question
+    /// that was not sent at all gives up when too many wait or it waited for long enough.
+    fn hold(&mut self, index: usize, began: Instant, now: Instant) -> bool {
+        let candidate = &mut self.candidates[index];
+        (candidate.is_full, candidate.not_before) = (true, now + HOLD);
+        self.next_at = now;
+        let budget = &candidate.peer.counts.packets;
+        if self.launched > 0 {
+            return true;
+        }
+        if now.duration_since(began) >= HOLD_MAX {
+            budget.gave_up();
+            return false;
+        }
+        self.terms.journey.hold(true);
+        self.held = self.held.take().or_else(|| budget.hold());
+        self.held.is_some()
     }
 
     /// Whom to ask next: those asked least often first, in their order.
@@ -222,7 +285,7 @@ impl<'a> Walk<'a> {
         }
         let open = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.may_try());
         let Some((index, candidate)) =
-            open.min_by_key(|(_, candidate)| candidate.tries[0] + candidate.tries[1])
+            open.min_by_key(|(_, candidate)| candidate.rank(now))
         else {
             return Next::Nobody;
         };
@@ -247,11 +310,22 @@ impl<'a> Walk<'a> {
         self.launched += 1;
         let candidate = &mut self.candidates[index];
         let tries = &mut candidate.tries[candidate.carrier as usize];
+        candidate.is_full = false;
         candidate.not_before = now + AGAIN[usize::from(*tries).min(AGAIN.len() - 1)];
         *tries += 1;
         candidate.in_flight += 1;
         candidate.plain |= doubted;
+        let over = match candidate.carrier {
+            Carrier::Datagram => Over::Udp,
+            Carrier::Stream if candidate.peer.tls => Over::Tls,
+            Carrier::Stream => Over::Tcp,
+        };
+        let journey = Arc::clone(self.terms.journey);
+        // The first try was noted where it was made.
+        let leg = first.as_ref().map_or_else(|| journey.begin(candidate.peer.address, over), |_| 0);
         Flight {
+            journey,
+            leg,
             index,
             peer: Arc::clone(&candidate.peer),
             key,
@@ -273,13 +347,13 @@ impl<'a> Walk<'a> {
         match landed.result {
             Ok(message) => {
                 let digest = digest(key, &message);
-                self.candidates[landed.index]
-                    .peer
-                    .counts
-                    .replied(response_code(&digest, &message), landed.took);
+                let code = response_code(&digest, &message);
+                self.candidates[landed.index].peer.counts.replied(code, landed.took);
+                self.terms.journey.end(landed.leg, &rcode_label(code));
                 self.weigh(landed.index, landed.manner, digest, now)
             }
             Err(trouble) => {
+                self.terms.journey.end(landed.leg, &trouble.label());
                 self.stumble(landed.index, landed.manner.edns, trouble, now);
                 None
             }
@@ -385,6 +459,12 @@ impl<'a> Walk<'a> {
 }
 
 impl Candidate {
+    /// Its turn among the others, the smallest first: who was asked least often, and who takes no
+    /// more packets now after those who do.
+    fn rank(&self, now: Instant) -> (bool, u8) {
+        (self.is_full && self.not_before > now, self.tries[0] + self.tries[1])
+    }
+
     fn may_try(&self) -> bool {
         !self.spent && self.tries[self.carrier as usize] < TRIES_MAX
     }

@@ -3,6 +3,7 @@
 mod datagrams;
 mod health;
 mod order;
+mod packets;
 mod streams;
 
 use std::net::SocketAddr;
@@ -176,6 +177,7 @@ fn forward(to: &[SocketAddr]) -> Forward {
         transport: TransportPolicy::AsClient,
         policy: Policy::Sequential,
         max_fails: 2,
+        packets: PacketLimit::Known,
         health_check: Some(Duration::from_millis(200)),
         expire: Duration::from_secs(10),
         max_concurrent: 0,
