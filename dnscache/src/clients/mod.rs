@@ -206,9 +206,9 @@ impl Rules {
             false => Some(1),
         };
         let Some(times) = times else { return UNLIMITED };
-        let rate = limits.rate.map(|rate| {
-            (rate.per_second.saturating_mul(times), rate.burst.saturating_mul(times))
-        });
+        let rate = limits
+            .rate
+            .map(|rate| (rate.per_second.saturating_mul(times), rate.burst.saturating_mul(times)));
         let in_flight = limits.in_flight.saturating_mul(times) as usize;
         Allowance { in_flight, rate }
     }
@@ -304,7 +304,10 @@ mod tests {
     fn floods_leave_room_for_newcomers() {
         let clients = clients(None);
         let floods: Vec<_> = (1..=9).map(|last| fill(&clients, host(0, last), NEW)).collect();
-        assert_eq!(floods[..3].iter().map(|(held, _)| held.len()).collect::<Vec<_>>(), [50, 25, 13]);
+        assert_eq!(
+            floods[..3].iter().map(|(held, _)| held.len()).collect::<Vec<_>>(),
+            [50, 25, 13]
+        );
         // Once what came first was answered, each gets its tenth and a tenth is left.
         drop(floods);
         let mut held = Vec::new();

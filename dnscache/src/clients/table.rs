@@ -118,8 +118,7 @@ impl Set {
 
     /// Gives shares back, unless the client they were given to has left.
     pub fn release(&mut self, address: IpAddr, serial: u64, shares: usize) {
-        let holder =
-            |client: &&mut Client| client.address == address && client.serial == serial;
+        let holder = |client: &&mut Client| client.address == address && client.serial == serial;
         if let Some(client) = self.clients.iter_mut().find(holder) {
             client.in_flight = client.in_flight.saturating_sub(shares);
         }
@@ -255,9 +254,8 @@ mod tests {
     #[test]
     fn a_burst_is_followed_by_the_rate() {
         let table = Table::default();
-        let admitted = |after_millis| {
-            (0..100).filter(|_| ask(&table, 1, true, after_millis).is_ok()).count()
-        };
+        let admitted =
+            |after_millis| (0..100).filter(|_| ask(&table, 1, true, after_millis).is_ok()).count();
         assert_eq!([0, 0, 99, 100, 199, 200, 60_000].map(admitted), [3, 0, 0, 1, 0, 1, 3]);
     }
 

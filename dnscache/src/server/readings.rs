@@ -10,7 +10,8 @@ use crate::admin::hot::{HotNameReading, HotReading};
 use crate::admin::self_check::SelfChecks;
 use crate::admin::sources::{
     BlockSource, CachePartReading, CacheReading, ConnectionReading, ForwardReading, HostsReading,
-    PacketBudgetReading, RefreshReading, ReloadReading, SearchStateReading, Sources, UpstreamReading,
+    PacketBudgetReading, RefreshReading, ReloadReading, SearchStateReading, Sources,
+    UpstreamReading,
 };
 use crate::clients::Clients;
 use crate::clock;

@@ -276,11 +276,7 @@ impl<R: Upstream> Misses<R> {
     }
 
     /// Answers every waiter.
-    async fn reply_all(
-        self: &Arc<Self>,
-        waiters: Vec<(Waiter, Arc<Journey>)>,
-        outcome: Outcome,
-    ) {
+    async fn reply_all(self: &Arc<Self>, waiters: Vec<(Waiter, Arc<Journey>)>, outcome: Outcome) {
         for (index, (waiter, journey)) in waiters.into_iter().enumerate() {
             if index % REPLIES_PER_TURN == REPLIES_PER_TURN - 1 {
                 tokio::task::yield_now().await;

@@ -43,11 +43,23 @@ pub(super) fn packets(sheet: &mut Sheet<'_>, readings: &[PacketBudgetReading]) -
     let help = "Packets sent to an upstream that takes only so many.";
     sheet.counters("dnscache_upstream_packets", help, each(|reading| reading.sent))?;
     let help = "Packets sent in the last second.";
-    sheet.gauges("dnscache_upstream_packets_per_second", help, each(|reading| reading.last_second))?;
+    sheet.gauges(
+        "dnscache_upstream_packets_per_second",
+        help,
+        each(|reading| reading.last_second),
+    )?;
     let help = "The most packets sent in one second of the last minute or two.";
-    sheet.gauges("dnscache_upstream_packets_per_second_peak", help, each(|reading| reading.peak))?;
+    sheet.gauges(
+        "dnscache_upstream_packets_per_second_peak",
+        help,
+        each(|reading| reading.peak),
+    )?;
     let help = "Packets the upstream takes in a second.";
-    sheet.gauges("dnscache_upstream_packets_per_second_max", help, each(|reading| reading.limit))?;
+    sheet.gauges(
+        "dnscache_upstream_packets_per_second_max",
+        help,
+        each(|reading| reading.limit),
+    )?;
     let help = "Packets in a second that may be spent on names nothing is known about.";
     let name = "dnscache_upstream_packets_per_second_max_unknown";
     sheet.gauges(name, help, each(|reading| reading.limit_of_strangers))?;

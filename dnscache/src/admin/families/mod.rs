@@ -36,7 +36,7 @@ pub(super) fn planes(sheet: &mut Sheet<'_>, counts: &PlaneCounts) -> fmt::Result
     sheet.counter("dnscache_handoff_full", help, reading.door_full)?;
     let help = "Queries that joined a question already in flight.";
     sheet.counter("dnscache_coalesced_queries", help, reading.coalesced)?;
-    let help = "Queries refused because too many clients were waiting.";
+    let help = "Questions not asked because too many were in flight.";
     sheet.counter("dnscache_waiting_full", help, reading.waiting_full)?;
     let help = "Clients waiting for an upstream.";
     sheet.gauge("dnscache_waiting_clients", help, reading.clients_waiting)?;

@@ -159,7 +159,10 @@ mod tests {
     fn nonsense_is_refused_where_it_stands() {
         for (lines, expected) in [
             ("clients on", "Corefile:2:9: found `on`, expected `off`, or options in braces"),
-            ("clients off {\n top 1\n}", "Corefile:3:2: found `top`, expected no braces after `clients`"),
+            (
+                "clients off {\n top 1\n}",
+                "Corefile:3:2: found `top`, expected no braces after `clients`",
+            ),
             (
                 "clients {\n in_flight 0\n}",
                 "Corefile:3:12: found `0`, expected questions in flight at once, a whole number (1 to 8192)",

@@ -7,7 +7,9 @@ use crate::engine::wire::name::Name;
 
 use super::super::corefile::{Directive, Token};
 use super::super::environment::Environment;
-use super::super::{ConfigError, Forward, PacketLimit, Policy, Tls, TransportPolicy, Upstream, registry};
+use super::super::{
+    ConfigError, Forward, PacketLimit, Policy, Tls, TransportPolicy, Upstream, registry,
+};
 use super::arguments::{Arguments, duration, error_at, number, unknown};
 use super::listen::{address, split_port};
 use super::{Warnings, packets, zones};

@@ -80,8 +80,7 @@ mod tests {
 
     #[test]
     fn a_limit_has_a_reserve() {
-        let limit =
-            |packets, reserve_percent| PacketLimit::PerSecond { packets, reserve_percent };
+        let limit = |packets, reserve_percent| PacketLimit::PerSecond { packets, reserve_percent };
         assert_eq!(read("prefer_udp"), PacketLimit::Known);
         assert_eq!(read("packets_per_second 500"), limit(500, 20));
         assert_eq!(read("packets_per_second 500 reserve 0%"), limit(500, 0));

@@ -3,9 +3,9 @@
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
+use crate::clients::{Clients, Wish};
 use crate::engine::Query;
 use crate::engine::{ListenerId, Scratch, Verdict};
-use crate::clients::{Clients, Wish};
 use crate::handoff::{Door, door};
 use crate::slow::rehearsal::{self, Says, Scripted, TTL_SECS, now};
 

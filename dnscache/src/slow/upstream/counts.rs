@@ -56,10 +56,8 @@ impl UpstreamCounts {
         if peers.len() >= PEERS_MAX {
             return Arc::clone(&self.others);
         }
-        let counts = Arc::new(PeerCounts {
-            packets: budget(&peers, address.ip()),
-            ..PeerCounts::default()
-        });
+        let counts =
+            Arc::new(PeerCounts { packets: budget(&peers, address.ip()), ..PeerCounts::default() });
         peers.push((address, Arc::clone(&counts)));
         counts
     }

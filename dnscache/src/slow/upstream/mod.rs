@@ -31,8 +31,8 @@ use crate::config::{Forward, PacketLimit, TransportPolicy};
 use crate::engine::cache::key::Key;
 use crate::engine::policy::route::RouteHealth;
 use crate::engine::{Failure, Transport};
-use crate::slow::{Asking, Told};
 use crate::slow::exchange::{Security, TlsTarget, tls_config};
+use crate::slow::{Asking, Told};
 
 /// The upstreams of one `forward`.
 pub struct Route {

@@ -91,7 +91,11 @@ impl PacketBudget {
     /// The budget of an address nothing was sent to.
     pub fn of(address: IpAddr) -> Self {
         let is_known = VPC_RESOLVERS.contains(&address.to_canonical());
-        Self::with(if is_known { Limit::new(VPC_PACKETS, VPC_RESERVE_PERCENT) } else { Limit::default() })
+        Self::with(if is_known {
+            Limit::new(VPC_PACKETS, VPC_RESERVE_PERCENT)
+        } else {
+            Limit::default()
+        })
     }
 
     fn with(known: Limit) -> Self {
@@ -130,6 +134,17 @@ impl PacketBudget {
         if self.limit_for(true).is_some() {
             self.window().spend(packets.into(), u64::MAX, clock::now());
         }
+    }
+
+    /// Whether a question may neither be sent now nor be held; then that is counted. For whoever asks
+    /// before anything is begun: a flood of strangers is turned away here.
+    pub fn refuses(&self, is_known: bool) -> bool {
+        let Some(limit) = self.limit_for(is_known) else { return false };
+        let is_crowded =
+            self.held.load(Ordering::Relaxed) as u64 >= self.strangers.load(Ordering::Relaxed);
+        let refuses = is_crowded && !self.window().has_room(limit, clock::now());
+        self.refused.fetch_add(refuses.into(), Ordering::Relaxed);
+        refuses
     }
 
     /// A place among those held; `None` when as many are held as could be sent within a second.
@@ -201,6 +216,11 @@ impl Window {
         self.sent += packets;
         self.peaks[0] = self.peaks[0].max(u32::try_from(sum).unwrap_or(u32::MAX));
         true
+    }
+
+    fn has_room(&mut self, limit: u64, now: Now) -> bool {
+        self.roll(now);
+        self.sum() < limit
     }
 
     /// Forgets what is older than a second.

@@ -144,7 +144,8 @@ impl Peer {
         note: Note<'_>,
     ) -> Result<Vec<u8>, Trouble> {
         let sent = clock::now();
-        let mut exchange = std::pin::pin!(timeout(patience, self.exchange(key, manner, Some(note))));
+        let mut exchange =
+            std::pin::pin!(timeout(patience, self.exchange(key, manner, Some(note))));
         let ended = match timeout(SILENCE, &mut exchange).await {
             Ok(ended) => ended,
             Err(_) => {

@@ -15,12 +15,12 @@ use super::walk::{First, News, Terms, response_code, walk};
 use super::{InFlight, SILENCE};
 use crate::clock;
 use crate::counts::rcode_label;
-use crate::engine::Now;
 use crate::engine::cache::key::Key;
 use crate::engine::wire::answer::{Digest, digest};
+use crate::engine::{Failure, Now};
+use crate::slow::exchange::{Expect, Trouble};
 use crate::slow::journey::Over;
 use crate::slow::{Asking, Told};
-use crate::slow::exchange::{Expect, Trouble};
 
 /// A question to the upstreams of a route.
 pub struct Question<T> {
@@ -60,7 +60,7 @@ impl<T: FnOnce(Told) + Send + 'static> Question<T> {
         // What may not be sent now is held, which takes a task.
         let first = first.filter(|first| first.counts.packets.spend(1, self.asking.is_known));
         let Some(first) = first.cloned() else {
-            return self.walk(None);
+            return self.walk_if_taken();
         };
         let leg = self.asking.journey.begin(first.address, Over::Udp);
         let (key, edns) = (self.key.clone(), first.takes_edns());
@@ -69,6 +69,17 @@ impl<T: FnOnce(Told) + Send + 'static> Question<T> {
         if let Err((trouble, untold)) = peer.send(&key, edns, Box::new(tried)) {
             untold.end(Err(trouble));
         }
+    }
+
+    /// Begins in a task, unless no upstream takes the question now and too many wait already.
+    fn walk_if_taken(self) {
+        let is_known = self.asking.is_known;
+        if self.peers.iter().all(|peer| peer.counts.packets.refuses(is_known)) {
+            let Self { in_flight, tell, .. } = self;
+            drop(in_flight);
+            return tell(Told::Failed(Failure::Exhausted));
+        }
+        self.walk(None);
     }
 
     /// Goes on in a task, from the first try if there was one.

@@ -284,9 +284,7 @@ impl<'a> Walk<'a> {
             return Next::Launch(index);
         }
         let open = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.may_try());
-        let Some((index, candidate)) =
-            open.min_by_key(|(_, candidate)| candidate.rank(now))
-        else {
+        let Some((index, candidate)) = open.min_by_key(|(_, candidate)| candidate.rank(now)) else {
             return Next::Nobody;
         };
         let moment = self.next_at.max(candidate.not_before);
