@@ -325,6 +325,22 @@ async fn slow_questions_are_counted_by_where_their_time_went() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_expired_answer_that_came_late_was_slow() {
+    let mut learning = answering();
+    learning.expire("name.example.").await;
+    let mut scene = scene(&learning.plan, Says::Nothing, ROUND_TRIP, Limits::default());
+    for host in [1, 2] {
+        scene.ask("name.example.", host);
+    }
+    for _ in 0..2 {
+        assert_eq!(ttl_of(&scene.reply().await.1), 30);
+    }
+    let slow = scene.slow_log.read();
+    assert_eq!(slow.iter().map(|(_, count)| count).sum::<u64>(), 2);
+    assert_eq!(slow.last(), Some(&("upstream", 2)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn quick_questions_are_not_slow() {
     let mut scene = answering();
     scene.ask("name.example.", 1);

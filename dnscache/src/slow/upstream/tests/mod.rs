@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod health;
+mod journeys;
 mod order;
 mod packets;
 mod streams;
