@@ -20,8 +20,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
-use crate::counts::BlockCounts;
+use crate::counts::{BlockCounts, NodeCounts};
 use crate::engine::Engine;
+use crate::node::Node;
 use running::Running;
 
 /// What one configuration makes the planes do; replaced whole by a reload.
@@ -61,7 +62,25 @@ fn slow_threads() -> NonZeroUsize {
 
 async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listening for signals")?;
-    let mut running = Running::start(flags, config).await?;
+    let counts = Arc::default();
+    // Addresses are there before sockets are bound to them, and go after the last answer.
+    let mut node = Node::enter(flags, Arc::clone(&counts)).await?;
+    let outcome = serve(flags, config, &mut node, counts, &mut signals).await;
+    node.leave().await;
+    outcome
+}
+
+/// From the first socket to the last answer.
+async fn serve(
+    flags: &Flags,
+    config: Config,
+    node: &mut Node,
+    counts: Arc<NodeCounts>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let mut running = Running::start(flags, config, counts).await?;
+    // Sockets are open, so questions may be led to them.
+    node.keep();
     let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;
     announce(&running);
     loop {
@@ -78,7 +97,7 @@ async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
             },
         }
     }
-    drain(running, &mut signals).await;
+    drain(running, signals).await;
     Ok(())
 }
 

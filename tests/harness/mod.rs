@@ -6,6 +6,7 @@ pub mod client;
 pub mod conversation;
 pub mod engine;
 pub mod engine_stage;
+pub mod kube_node;
 pub mod load;
 pub mod message;
 pub mod namespace;

@@ -6,6 +6,7 @@ mod conversations;
 mod libc;
 mod load;
 mod manifest;
+mod node;
 mod packets;
 mod peers;
 mod properties;

@@ -96,6 +96,9 @@ impl Collector for Collected {
         if let Some(counts) = &sources.planes {
             families::planes(&mut sheet, counts)?;
         }
+        if let Some(counts) = &sources.node {
+            families::node(&mut sheet, counts)?;
+        }
         if let Some(read) = &sources.caches {
             families::caches(&mut sheet, &read())?;
         }
@@ -145,7 +148,9 @@ mod tests {
         BlockSource, CachePartReading, CacheReading, ConnectionReading, ForwardReading,
         HostsReading, RefreshReading, ReloadReading, SearchStateReading, UpstreamReading,
     };
-    use crate::counts::{BlockCounts, HistogramReading, PlaneCounts};
+    use crate::counts::{
+        BlockCounts, HistogramReading, NodeCounts, PlaneCounts, Repair, SetupError,
+    };
     use crate::engine::{BlockId, DropReason, Facts, Reason, Shortcut, Source};
 
     const BUILD: Build = Build { version: "1.2.3", revision: "abc", compiler: "" };
@@ -226,6 +231,10 @@ mod tests {
             bytes: 1000,
             bytes_max: 67_108_864,
         };
+        let node = NodeCounts::default();
+        node.failed(SetupError::InterfaceAdd);
+        node.repaired(Repair::Rules);
+        node.rules_stand("nftables");
         let forwards = ForwardReading {
             upstreams: vec![upstream("10.96.0.10:53"), upstream("10.96.0.10:53")],
             healthcheck_broken: 1,
@@ -247,6 +256,7 @@ mod tests {
         metrics.replace_sources(Sources {
             blocks: vec![block(), searching()],
             planes: Some(Arc::new(planes)),
+            node: Some(Arc::new(node)),
             caches: Some(Box::new(move || caches.clone())),
             searches: Some(Box::new(move || vec![contradicted.clone()])),
             refreshes: Some(Box::new(move || refreshed.clone())),
@@ -318,6 +328,24 @@ mod tests {
             coredns_acl_filtered_requests_total{server="dns://169.254.20.10:53",zone="cluster.local.",view=""} 0
             coredns_acl_allowed_requests_total{server="dns://169.254.20.10:53",view=""} 4
             coredns_acl_dropped_requests_total{server="",zone="",view=""} 1
+            "##,
+        );
+    }
+
+    #[test]
+    fn the_node_has_the_names_of_node_cache() {
+        check_lines(
+            &everything().scrape(TextForm::OpenMetrics),
+            r##"
+            # TYPE coredns_nodecache_setup_errors counter
+            coredns_nodecache_setup_errors_total{errortype="iptables"} 0
+            coredns_nodecache_setup_errors_total{errortype="iptables_lock"} 0
+            coredns_nodecache_setup_errors_total{errortype="interface_add"} 1
+            coredns_nodecache_setup_errors_total{errortype="interface_check"} 0
+            coredns_nodecache_setup_errors_total{errortype="configmap"} 0
+            dnscache_node_repairs_total{what="interface"} 0
+            dnscache_node_repairs_total{what="rules"} 1
+            dnscache_node_rules{backend="nftables"} 1
             "##,
         );
     }

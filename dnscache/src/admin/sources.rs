@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::hot::HotReading;
 use super::self_check::SelfChecks;
-use crate::counts::{BlockCounts, HistogramReading, PlaneCounts};
+use crate::counts::{BlockCounts, HistogramReading, NodeCounts, PlaneCounts};
 
 /// Everything a scrape asks. What is left empty does not appear.
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub struct Sources {
     pub blocks: Vec<BlockSource>,
     /// The planes.
     pub planes: Option<Arc<PlaneCounts>>,
+    /// What is done to the node.
+    pub node: Option<Arc<NodeCounts>>,
     /// What `cache` holds.
     pub caches: Option<Source<CacheReading>>,
     /// What `searchpath` found out, for the blocks that have it.

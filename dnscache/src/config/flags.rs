@@ -5,7 +5,10 @@
 //! words so that clap reads them that way.
 //!
 //! Flags about the node (interface, packet rules, templates) are read and kept here whether or not
-//! anything acts on them, so that a manifest's arguments start this program unchanged.
+//! anything acts on them, so that a manifest's arguments start this program unchanged. Our own
+//! about the node stand in [`node`].
+
+pub mod node;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -132,6 +135,10 @@ pub struct Flags {
     /// Address that takes the place of __PROMETHEUS__ENDPOINT__ in the template
     #[arg(long, value_name = "ADDRESS", default_value = ":9253", help_heading = NODE)]
     pub prometheus_listen_address: String,
+
+    /// Our own flags about the node
+    #[command(flatten)]
+    pub node: node::NodeFlags,
 }
 
 /// What one `-localip` holds; clap takes a plain `Vec` for a flag that is given several times.

@@ -7,6 +7,7 @@
 mod block;
 mod cell;
 mod kinds;
+mod node;
 mod plane;
 mod refresh;
 mod search;
@@ -14,6 +15,7 @@ mod search;
 pub use block::{BlockCounts, BlockReading};
 pub use cell::HistogramReading;
 pub use kinds::{DURATION_BOUNDS, SIZE_BOUNDS, rcode_label, type_label};
+pub use node::{NodeCounts, NodeReading, Repair, SetupError};
 pub use plane::{Closed, PlaneCounts, PlaneReading, Rejected};
 pub use refresh::RefreshCounts;
 pub use search::{SearchReading, reason_label};

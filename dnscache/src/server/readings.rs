@@ -41,6 +41,7 @@ pub fn sources(
     Sources {
         blocks: blocks.collect(),
         planes: Some(Arc::clone(&counts.planes)),
+        node: Some(Arc::clone(&counts.node)),
         caches: Some(Box::new(move || caches(&cached, &shelf))),
         searches: Some(Box::new(move || searches(&searching))),
         refreshes: Some(Box::new(move || refreshes(&refreshing))),

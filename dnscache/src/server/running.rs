@@ -22,7 +22,7 @@ use super::{Asked, DRAIN_MAX, Plan};
 use crate::bind::BindError;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
-use crate::counts::{BlockCounts, PlaneCounts, RefreshCounts};
+use crate::counts::{BlockCounts, NodeCounts, PlaneCounts, RefreshCounts};
 use crate::engine::shelf::{Shelf, Surroundings, zones_label};
 use crate::engine::{ListenerId, RouteId};
 use crate::fast::{Bound, FastPlane};
@@ -76,6 +76,8 @@ pub struct Counts {
     pub upstreams: Arc<UpstreamCounts>,
     /// Of what keeps hot names fresh.
     pub refreshes: Arc<RefreshCounts>,
+    /// Of what is done to the node.
+    pub node: Arc<NodeCounts>,
     /// Configurations that were refused.
     pub reloads_failed: Arc<AtomicU64>,
     /// How many shards each has.
@@ -106,11 +108,15 @@ impl Running {
     ///
     /// # Errors
     /// An address that cannot be listened on, an upstream that cannot be used.
-    pub async fn start(flags: &Flags, config: Config) -> anyhow::Result<Self> {
+    pub async fn start(
+        flags: &Flags,
+        config: Config,
+        node: Arc<NodeCounts>,
+    ) -> anyhow::Result<Self> {
         let workers = workers(flags, &config);
         let (door, errands) = door(DOOR_CAPACITY);
         let shards = 1 + workers.get() * (listen_addresses(&config).len() + SPARE_ADDRESSES);
-        let counts = Counts::new(shards);
+        let counts = Counts { node, ..Counts::new(shards) };
         let empty = Plan {
             engine: Shelf::default().assemble(&nothing(&config), &surroundings()),
             counts: Vec::new(),
@@ -457,6 +463,7 @@ impl Counts {
             blocks: HashMap::new(),
             upstreams: Arc::default(),
             refreshes: Arc::default(),
+            node: Arc::default(),
             reloads_failed: Arc::default(),
             shards,
         }

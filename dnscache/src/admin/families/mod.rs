@@ -6,6 +6,7 @@
 
 mod blocks;
 mod forwards;
+mod node;
 mod search;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use std::fmt;
 
 pub(super) use blocks::blocks;
 pub(super) use forwards::forwards;
+pub(super) use node::node;
 pub(super) use search::{refreshes, searches};
 
 use super::sheet::{Labels, Sheet};

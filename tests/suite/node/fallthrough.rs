@@ -1,0 +1,77 @@
+//! Questions for the ClusterIP reach the program while it lives, and kube-proxy when it does not.
+
+use std::time::Duration;
+
+use crate::harness::kube_node::{Client, KubeNode, OURS, Proxy, THEIRS, wait_for_rules};
+
+fn check(proxy: Proxy, rules: &str) {
+    let kube = KubeNode::new(proxy);
+    let answered = |client: Client, expected: [u8; 4], limit: Duration| {
+        let by = kube.is_answered_by(client, expected, limit);
+        let rules = || kube.node.rules();
+        assert!(by, "{client:?} gets no answer from {expected:?} within {limit:?}:\n{}", rules());
+    };
+    answered(Client::Pod, THEIRS, SOON);
+    answered(Client::Host, THEIRS, SOON);
+
+    let mut program = kube.node.start(&["-rules", rules]);
+    wait_for_rules(&program);
+    answered(Client::Pod, OURS, SOON);
+    answered(Client::Host, OURS, SOON);
+    let before = kube.tracked();
+    for client in [Client::Pod, Client::Host].repeat(15) {
+        assert_eq!(kube.who_answers(client), Some(OURS), "{client:?}");
+    }
+    let after = kube.tracked();
+    assert!(after <= before, "{} questions were tracked", after - before);
+
+    program.signal("KILL");
+    program.ends_within(SOON).expect("killed");
+    answered(Client::Pod, THEIRS, SOON);
+    answered(Client::Host, THEIRS, DEAD_WITHIN);
+
+    let again = kube.node.start(&["-rules", rules]);
+    wait_for_rules(&again);
+    answered(Client::Pod, OURS, SOON);
+    answered(Client::Host, OURS, SOON);
+}
+
+#[test]
+#[ignore = "needs root, ip, nft, iptables and nsd"]
+fn with_iptables_in_front_of_kube_proxys_iptables() {
+    check(Proxy::Iptables, "iptables");
+}
+
+#[test]
+#[ignore = "needs root, ip, nft, iptables and nsd"]
+fn with_iptables_in_front_of_kube_proxys_nftables() {
+    check(Proxy::Nftables, "iptables");
+}
+
+#[test]
+#[ignore = "needs root, ip, nft, iptables and nsd"]
+fn with_nftables_in_front_of_kube_proxys_nftables() {
+    check(Proxy::Nftables, "nftables");
+}
+
+/// The other way round is not to be had: a firewall of iptables must be passed in its own chains.
+/// What is left to itself chooses right.
+#[test]
+#[ignore = "needs root, ip, nft, iptables and nsd"]
+fn what_is_left_to_itself_passes_a_firewall_of_iptables() {
+    check(Proxy::Iptables, "auto");
+}
+
+#[test]
+#[ignore = "needs root, ip, nft, iptables and nsd"]
+fn what_is_left_to_itself_takes_nftables_where_iptables_filters_nothing() {
+    let kube = KubeNode::new(Proxy::Nftables);
+    let program = kube.node.start(&[]);
+    wait_for_rules(&program);
+    assert!(program.log().contains("(nftables)"), "{}", program.log());
+    assert!(kube.is_answered_by(Client::Pod, OURS, SOON));
+}
+
+const SOON: Duration = Duration::from_secs(5);
+/// A process that iptables' rules depend on counts as alive for three seconds.
+const DEAD_WITHIN: Duration = Duration::from_secs(8);
