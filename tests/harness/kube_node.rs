@@ -87,7 +87,15 @@ impl BareNode {
 
     /// Starts the program for the two addresses of the manifest; waits until it answers.
     pub fn start(&self, arguments: &[&str]) -> Program {
-        let mut program = self.spawn(&[LOCAL.into(), SERVICE.into()], arguments);
+        self.start_for(&[LOCAL.into(), SERVICE.into()], arguments)
+    }
+
+    /// Starts the program for these addresses; waits until it answers on the first.
+    pub fn start_for(&self, addresses: &[IpAddr], arguments: &[&str]) -> Program {
+        let mut program = self.spawn(addresses, arguments);
+        // Until the program has made it, there is no way to the address.
+        let is_up = program.logs_within("listening on", Duration::from_secs(20));
+        assert!(is_up, "not up within 20 s:\n{}", program.log());
         self.namespace.inside(|| program.wait_until_it_answers());
         program
     }
@@ -175,6 +183,7 @@ impl KubeNode {
         host.connect("eth0", &backend, "eth0");
         host.ip("address add 10.244.0.1/24 dev pod0");
         host.ip("address add 10.0.0.1/24 dev eth0");
+        host.ip("route add default via 10.0.0.53");
         pod.ip(&format!("address add {POD}/24 dev eth0"));
         pod.ip("route add default via 10.244.0.1");
         backend.ip(&format!("address add {BACKEND}/24 dev eth0"));
@@ -245,7 +254,7 @@ impl Proxy {
                      iptables -N KUBE-FIREWALL; iptables -A INPUT -j KUBE-FIREWALL; \
                      iptables -P INPUT DROP; \
                      iptables -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; \
-                     iptables -A INPUT -i lo -p tcp --dport 9253 -j ACCEPT",
+                     iptables -A INPUT -i lo -j ACCEPT",
                 );
             }
             Self::Nftables => {

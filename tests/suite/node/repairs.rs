@@ -60,8 +60,7 @@ fn a_link_that_is_gone_is_missed_and_used_when_it_is_back() {
 fn both_families_are_served_from_one_interface() {
     let node = BareNode::new();
     let addresses: [IpAddr; 3] = [LOCAL.into(), SERVICE.into(), SERVICE6.into()];
-    let mut program = node.spawn(&addresses, &["-rules", "iptables"]);
-    node.namespace.inside(|| program.wait_until_it_answers());
+    let program = node.start_for(&addresses, &["-rules", "iptables"]);
     wait_for_rules(&program);
     assert!(node.has_addresses_within(&addresses, SOON));
     assert_eq!(node.prints("ip6tables-save").matches(&SERVICE6.to_string()).count(), 12);

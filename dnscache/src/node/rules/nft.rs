@@ -95,8 +95,10 @@ fn rule_text(rule: &Rule) -> String {
         Transport::Udp => "udp",
     };
     let socket = match rule.condition {
-        // True for every socket there is: bound to this address (0) or to all of them (1).
-        Condition::SocketOpen => " socket wildcard <= 1",
+        // True for every socket there is, transparent (1) or not (0). Other things nft knows of a
+        // socket it does not know of a TCP connection in the middle of its handshake, whose packets
+        // would then go to kube-proxy.
+        Condition::SocketOpen => " socket transparent <= 1",
         Condition::Always | Condition::ProcessAlive => "",
     };
     let (address, port): (IpAddr, u16) = (rule.address, rule.port);
@@ -127,9 +129,9 @@ mod tests {
         let table = "table inet dnscache\ndelete table inet dnscache\ntable inet dnscache {\n\
             \tchain incoming {\n\
             \t\ttype filter hook prerouting priority raw; policy accept;\n\
-            \t\tip daddr 10.96.0.10 tcp dport 53 socket wildcard <= 1 notrack \
+            \t\tip daddr 10.96.0.10 tcp dport 53 socket transparent <= 1 notrack \
             comment \"NodeLocal DNS Cache: skip conntrack\"\n\
-            \t\tip daddr 10.96.0.10 udp dport 53 socket wildcard <= 1 notrack \
+            \t\tip daddr 10.96.0.10 udp dport 53 socket transparent <= 1 notrack \
             comment \"NodeLocal DNS Cache: skip conntrack\"\n\
             \t}\n\
             \tchain outgoing {\n";
@@ -145,7 +147,7 @@ mod tests {
     fn both_families_stand_in_one_table() {
         let text = replace_text(&rules(&["169.254.20.10", "fd00::10"]));
         assert!(text.contains("\t\tip daddr 169.254.20.10 udp dport 53 notrack"), "{text}");
-        assert!(text.contains("\t\tip6 daddr fd00::10 udp dport 53 socket wildcard"), "{text}");
+        assert!(text.contains("\t\tip6 daddr fd00::10 udp dport 53 socket transparent"), "{text}");
     }
 
     #[test]
