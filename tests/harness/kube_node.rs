@@ -38,8 +38,10 @@ const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 53);
 /// How kube-proxy leads questions for the ClusterIP to the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proxy {
-    /// Its mode `iptables`, which also filters what comes in.
+    /// Its mode `iptables`.
     Iptables,
+    /// The same on a node whose iptables drop what is not accepted.
+    IptablesAndFirewall,
     /// Its mode `nftables`.
     Nftables,
 }
@@ -240,7 +242,7 @@ impl Proxy {
     fn set_up(self, node: &BareNode) {
         let (to, service) = (BACKEND, SERVICE);
         match self {
-            Self::Iptables => {
+            Self::Iptables | Self::IptablesAndFirewall => {
                 for transport in ["udp", "tcp"] {
                     for chain in ["PREROUTING", "OUTPUT"] {
                         node.shell(&format!(
@@ -250,12 +252,15 @@ impl Proxy {
                     }
                 }
                 node.shell(
-                    "iptables -t nat -A POSTROUTING ! -s 10.244.0.0/16 -d 10.0.0.53 -j MASQUERADE; \
-                     iptables -N KUBE-FIREWALL; iptables -A INPUT -j KUBE-FIREWALL; \
-                     iptables -P INPUT DROP; \
-                     iptables -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; \
-                     iptables -A INPUT -i lo -j ACCEPT",
+                    "iptables -t nat -A POSTROUTING ! -s 10.244.0.0/16 -d 10.0.0.53 -j MASQUERADE",
                 );
+                if self == Self::IptablesAndFirewall {
+                    node.shell(
+                        "iptables -N KUBE-FIREWALL; iptables -A INPUT -j KUBE-FIREWALL; \
+                         iptables -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; \
+                         iptables -A INPUT -i lo -j ACCEPT; iptables -P INPUT DROP",
+                    );
+                }
             }
             Self::Nftables => {
                 let lead = format!(

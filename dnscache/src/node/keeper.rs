@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::interface::{Interface, InterfaceError};
-use super::rules::apply::Rules;
+use super::rules::apply::{Backend, Rules};
+use super::rules::watch::Watch as RulesWatch;
 use crate::counts::{NodeCounts, Repair, SetupError};
 
 /// What is kept.
@@ -34,11 +35,17 @@ impl Keeper {
     /// has changed something.
     pub fn start(kept: Kept, interval: Duration, counts: Arc<NodeCounts>) -> Self {
         let stop = CancellationToken::new();
+        let disturbed = match &kept.interface {
+            Some(interface) => interface.disturbed(),
+            None => Arc::default(),
+        };
         let watch = Watch {
             kept,
             counts,
             stop: stop.clone(),
             pace: Pace::new(interval),
+            disturbed,
+            listening: None,
             said: None,
             stood: false,
         };
@@ -57,6 +64,10 @@ struct Watch {
     counts: Arc<NodeCounts>,
     stop: CancellationToken,
     pace: Pace,
+    /// Told when somebody has taken something away.
+    disturbed: Arc<Notify>,
+    /// Who tells about rules, where that is to be had.
+    listening: Option<RulesWatch>,
     /// The complaint written last, so that a lasting one is written once.
     said: Option<String>,
     /// Whether the rules have stood before, so that putting them in place is a repair.
@@ -73,23 +84,19 @@ enum Look {
 
 impl Watch {
     async fn run(mut self) -> Kept {
-        let disturbed = match &self.kept.interface {
-            Some(interface) => interface.disturbed(),
-            None => Arc::default(),
-        };
         while !self.stop.is_cancelled() {
             let look = self.look().await;
             self.pace.note(look, Instant::now());
-            self.wait(&disturbed).await;
+            self.wait().await;
         }
         self.kept
     }
 
     /// Until the next look is due.
-    async fn wait(&self, disturbed: &Notify) {
+    async fn wait(&self) {
         let timer = tokio::time::sleep(self.pace.pause());
         let called = async {
-            disturbed.notified().await;
+            self.disturbed.notified().await;
             // Who takes a link away takes its addresses too; one look sees it all.
             let at = Instant::now() + SETTLING;
             tokio::time::sleep_until(self.pace.not_before().map_or(at, |first| at.max(first)))
@@ -138,6 +145,7 @@ impl Watch {
             Ok(checked) => {
                 let backend = checked.backend.name();
                 self.counts.rules_stand(backend);
+                listen(&mut self.listening, checked.backend, &self.disturbed);
                 let is_first = !std::mem::replace(&mut self.stood, true);
                 let done = checked.done.join(", ");
                 match (is_first, checked.done.is_empty()) {
@@ -169,6 +177,20 @@ impl Watch {
             tracing::error!("{complaint}; trying again until it works");
             self.said = Some(complaint);
         }
+    }
+}
+
+/// Listens for changes of rules where they are few.
+fn listen(listening: &mut Option<RulesWatch>, backend: Backend, disturbed: &Arc<Notify>) {
+    match backend {
+        Backend::Iptables => *listening = None,
+        Backend::Nftables if listening.is_none() => {
+            match RulesWatch::start(Arc::clone(disturbed)) {
+                Ok(watch) => *listening = Some(watch),
+                Err(error) => tracing::debug!(%error, "no notifications of nftables"),
+            }
+        }
+        Backend::Nftables => {}
     }
 }
 

@@ -40,7 +40,7 @@ struct Duties {
 }
 
 enum State {
-    Idle(Kept),
+    Idle(Box<Kept>),
     Keeping(Keeper),
     Left,
 }
@@ -52,7 +52,8 @@ impl Node {
     /// The interface cannot be made; what would help. The node is left as it was found.
     pub async fn enter(flags: &Flags, counts: Arc<NodeCounts>) -> Result<Self, InterfaceError> {
         let kept = Kept { interface: None, rules: None };
-        let mut node = Self { duties: None, lock: None, state: State::Idle(kept), counts };
+        let mut node =
+            Self { duties: None, lock: None, state: State::Idle(Box::new(kept)), counts };
         let Some(duties) = Duties::read(flags) else { return Ok(node) };
         node.lock = duties.take_place().await;
         let rules = flags
@@ -64,7 +65,7 @@ impl Node {
         };
         node.duties = Some(duties);
         let Some(interface) = interface else {
-            node.state = State::Idle(Kept { interface: None, rules });
+            node.state = State::Idle(Box::new(Kept { interface: None, rules }));
             return Ok(node);
         };
         let made = interface.ensure().await;
@@ -74,7 +75,7 @@ impl Node {
             Ok(made) => tracing::info!("interface {name}: {}", made.join(", ")),
             Err(error) => return Err(error),
         }
-        node.state = State::Idle(Kept { interface: Some(interface), rules });
+        node.state = State::Idle(Box::new(Kept { interface: Some(interface), rules }));
         Ok(node)
     }
 
@@ -84,7 +85,7 @@ impl Node {
         self.state = match std::mem::replace(&mut self.state, State::Left) {
             State::Idle(kept) => {
                 let counts = Arc::clone(&self.counts);
-                State::Keeping(Keeper::start(kept, duties.sync_interval, counts))
+                State::Keeping(Keeper::start(*kept, duties.sync_interval, counts))
             }
             other => other,
         };
@@ -95,7 +96,7 @@ impl Node {
     pub async fn leave(self) {
         let Some(duties) = self.duties else { return };
         let kept = match self.state {
-            State::Idle(kept) => kept,
+            State::Idle(kept) => *kept,
             State::Keeping(keeper) => keeper.end().await,
             State::Left => return,
         };

@@ -54,12 +54,17 @@ fn with_nftables_in_front_of_kube_proxys_nftables() {
     check(Proxy::Nftables, "nftables");
 }
 
-/// The other way round is not to be had: a firewall of iptables must be passed in its own chains.
-/// What is left to itself chooses right.
+#[test]
+#[ignore = "needs root, ip, nft, iptables and nsd"]
+fn with_nftables_in_front_of_kube_proxys_iptables() {
+    check(Proxy::Iptables, "nftables");
+}
+
+/// A firewall of iptables can only be passed in its own chains; what is left to itself does.
 #[test]
 #[ignore = "needs root, ip, nft, iptables and nsd"]
 fn what_is_left_to_itself_passes_a_firewall_of_iptables() {
-    check(Proxy::Iptables, "auto");
+    check(Proxy::IptablesAndFirewall, "auto");
 }
 
 #[test]

@@ -67,9 +67,9 @@ fn both_families_are_served_from_one_interface() {
     assert_eq!(node.prints("iptables-save").matches(&SERVICE.to_string()).count(), 12);
 }
 
-fn check_rules(rules: &str, take_away: &str) {
+fn check_rules(rules: &str, interval: &str, take_away: &str) {
     let node = BareNode::new();
-    let program = node.start(&["-rules", rules, "-syncinterval", "2s"]);
+    let program = node.start(&["-rules", rules, "-syncinterval", interval]);
     wait_for_rules(&program);
     let before = node.rules_of_ours();
     node.shell(take_away);
@@ -82,19 +82,19 @@ fn check_rules(rules: &str, take_away: &str) {
 #[test]
 #[ignore = "needs root, ip, nft and iptables"]
 fn a_table_taken_away_comes_back() {
-    check_rules("nftables", "nft delete table inet dnscache");
+    check_rules("nftables", "60s", "nft delete table inet dnscache");
 }
 
 #[test]
 #[ignore = "needs root, ip, nft and iptables"]
 fn a_rule_taken_out_of_the_table_comes_back() {
-    check_rules("nftables", "nft flush chain inet dnscache incoming");
+    check_rules("nftables", "60s", "nft flush chain inet dnscache incoming");
 }
 
 #[test]
 #[ignore = "needs root, ip, nft and iptables"]
 fn rules_of_iptables_taken_away_come_back() {
-    check_rules("iptables", "iptables -t raw -F; iptables -F INPUT");
+    check_rules("iptables", "2s", "iptables -t raw -F; iptables -F INPUT");
 }
 
 const SOON: Duration = Duration::from_secs(10);

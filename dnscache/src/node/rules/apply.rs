@@ -265,7 +265,7 @@ impl Rules {
         self.close().await;
         match backend {
             Backend::Nftables => match OwnTable::make(&self.wanted, bounds).await {
-                Some(table) => self.steering = Steering::Table(table),
+                Some(table) => self.steering = Steering::Table(Box::new(table)),
                 None if bounds.stop.is_cancelled() => {}
                 None => self.steering_is_impossible("no tables with an owner (Linux 5.12)"),
             },

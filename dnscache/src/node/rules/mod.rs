@@ -21,6 +21,7 @@ pub mod saved;
 pub mod steering;
 pub mod command;
 pub mod apply;
+pub mod watch;
 
 use std::net::IpAddr;
 

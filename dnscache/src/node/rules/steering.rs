@@ -25,7 +25,7 @@ pub enum Steering {
     /// None are in force.
     Off,
     /// A table of nftables.
-    Table(OwnTable),
+    Table(Box<OwnTable>),
     /// Heartbeats for rules of iptables.
     Heart(Heart),
 }
