@@ -195,7 +195,7 @@ fn listen(listening: &mut Option<RulesWatch>, backend: Backend, disturbed: &Arc<
 }
 
 /// Counts what went wrong with the interface under node-cache's names.
-pub fn count(counts: &NodeCounts, error: &InterfaceError) {
+fn count(counts: &NodeCounts, error: &InterfaceError) {
     counts.failed(match error {
         InterfaceError::Netlink(..) => SetupError::InterfaceCheck,
         _ => SetupError::InterfaceAdd,

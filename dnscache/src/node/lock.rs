@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 
 /// A place among the instances of a node; given up when dropped.
 #[derive(Debug)]

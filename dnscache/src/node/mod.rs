@@ -10,6 +10,7 @@ pub mod interface;
 pub mod rules;
 pub mod keeper;
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -149,10 +150,16 @@ impl Duties {
         match NodeLock::enter(&self.lock, ENTER_PATIENCE).await {
             Ok(lock) => Some(lock),
             Err(error) => {
+                let file = self.lock.display();
+                let why = match error.kind() {
+                    ErrorKind::WouldBlock => {
+                        format!("another instance has been cleaning up for {ENTER_PATIENCE:?}")
+                    }
+                    _ => format!("{error}; mount that file from the host"),
+                };
                 tracing::warn!(
-                    "-node-lock {}: {error}; going on as the only instance of this node: mount that \
-                     file from the host, or interface and rules go when the first instance ends",
-                    self.lock.display()
+                    "-node-lock {file}: {why}; going on as the only instance of this node: what \
+                     others set up goes when this one ends"
                 );
                 None
             }

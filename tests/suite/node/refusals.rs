@@ -61,6 +61,33 @@ fn a_missing_capability_is_named() {
 }
 
 #[test]
+#[ignore = "needs root, ip, nft, iptables and setpriv"]
+fn rules_that_cannot_be_set_are_counted_and_dns_goes_on() {
+    let node = BareNode::new();
+    node.namespace.ip("link set nodelocaldns up");
+    for address in ADDRESSES {
+        node.namespace.ip(&format!("address add {address}/32 dev nodelocaldns"));
+    }
+    let corefile = node.path("Corefile");
+    let text = format!(".:53 {{\n bind {LOCAL}\n whoami\n prometheus {LOCAL}:9253\n}}\n");
+    std::fs::write(&corefile, text).expect("a writable folder");
+    let mut command: Command = node.namespace.command("setpriv");
+    command.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"]);
+    command.arg(program::command().get_program()).arg("-conf").arg(corefile);
+    command.args(["-localip", "169.254.20.10,10.96.0.10"]).arg("-node-lock").arg(node.path("lock"));
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let program = Program::spawn(command, (LOCAL, 53).into(), folder);
+    assert!(program.logs_within("packet rules: ", Duration::from_secs(20)), "{}", program.log());
+    node.namespace.inside(|| program.ask("who.test", "A"));
+    let none = "coredns_nodecache_setup_errors_total{errortype=\"iptables\"} 0";
+    let page = node.namespace.inside(|| program.metrics());
+    assert!(!page.contains(none), "{page}");
+    assert!(!page.contains("dnscache_node_rules{"), "{page}");
+    let said = program.log().matches("packet rules: ").count();
+    assert_eq!(said, 1, "tried again, said once: {}", program.log());
+}
+
+#[test]
 #[ignore = "needs root and ip"]
 fn an_address_on_another_interface_is_named() {
     for (other, remedy) in [("kube-ipvs0", "--cluster-dns"), ("eth0", "take it away there")] {

@@ -62,6 +62,20 @@ fn with_nftables_what_node_cache_left_in_iptables_is_taken_out() {
 
 #[test]
 #[ignore = "needs root, ip, nft and iptables"]
+fn a_firewall_that_nftables_cannot_pass_is_named() {
+    let node = BareNode::new();
+    node.shell(
+        "nft add table inet mine; nft add chain inet mine in '{ type filter hook input priority 0; \
+         policy drop; }'; nft add rule inet mine in iif lo accept",
+    );
+    let program = node.start(&["-syncinterval", "1s"]);
+    wait_for_rules(&program);
+    let named = "table inet mine drops what it does not accept";
+    assert!(program.logs_within(named, Duration::from_secs(10)), "{}", program.log());
+}
+
+#[test]
+#[ignore = "needs root, ip, nft and iptables"]
 fn node_left_to_itself_moves_to_iptables_when_a_firewall_appears() {
     let node = BareNode::new();
     let program = node.start(&["-syncinterval", "1s"]);

@@ -23,6 +23,8 @@ pub struct Rules {
     steering: Steering,
     /// This kernel cannot do it; said once.
     is_steering_impossible: bool,
+    /// The table of somebody else that was warned about.
+    foreign_firewall: Option<String>,
 }
 
 /// What holds the rules.
@@ -98,6 +100,7 @@ impl Rules {
             listing: None,
             steering: Steering::Off,
             is_steering_impossible: false,
+            foreign_firewall: None,
         }
     }
 
@@ -119,6 +122,7 @@ impl Rules {
         match backend {
             Backend::Nftables => {
                 done.extend(self.ensure_table(&bounds).await?);
+                self.look_for_firewall(&bounds).await;
                 for family in &families {
                     done.extend(restore(family, &[], LOCK_SECS, &bounds).await?);
                 }
@@ -224,6 +228,21 @@ impl Rules {
         run("nft", &["-f", "-"], &nft::replace_text(&self.wanted), bounds).await?;
         self.listing = nft_listing(bounds).await;
         Ok(Some(format!("the table inet {} put in place", nft::TABLE)))
+    }
+
+    /// Warns of a firewall that a table of ours cannot pass, once for each.
+    async fn look_for_firewall(&mut self, bounds: &Bounds) {
+        let chains = run("nft", &["list", "chains"], "", bounds).await.unwrap_or_default();
+        let table = nft::dropping_table(&chains).map(str::to_owned);
+        if let Some(table) =
+            table.as_ref().filter(|table| self.foreign_firewall.as_ref() != Some(table))
+        {
+            tracing::warn!(
+                "{table} drops what it does not accept, and no rule in another table can accept for \
+                 it: make sure that it accepts port 53 of the addresses in -localip, both ways"
+            );
+        }
+        self.foreign_firewall = table;
     }
 
     /// Sets one family's rules. A kernel without the `recent` match does without what needs it.

@@ -36,6 +36,23 @@ pub fn is_listed(listing: &str, rules: &[Rule]) -> bool {
         && CHAINS.iter().all(|(_, chain, _)| listing.contains(chain))
 }
 
+/// A chain of somebody else's that drops what comes to this machine or leaves it unless a rule
+/// accepts it, as `table FAMILY NAME`; `listing` is what `nft list chains` prints. No rule of ours
+/// can accept anything on its behalf.
+pub fn dropping_table(listing: &str) -> Option<&str> {
+    let mut table = "";
+    for line in listing.lines().map(str::trim) {
+        if line.starts_with("table ") {
+            table = line.trim_end_matches(" {");
+        }
+        let is_filter = line.contains("hook input ") || line.contains("hook output ");
+        if line.starts_with("type filter ") && is_filter && line.contains("policy drop") {
+            return Some(table);
+        }
+    }
+    None
+}
+
 /// One line for `nft -i` that makes a table of this name with the rules that last as long as the
 /// process; `None` if there are none. The table belongs to the nft that reads the line and goes
 /// with it (`flags owner`, Linux 5.12).
@@ -161,6 +178,20 @@ mod tests {
         lines.remove(at);
         assert!(!is_listed(&lines.join("\n"), &wanted));
         assert!(!is_listed("", &wanted));
+    }
+
+    #[test]
+    fn a_firewall_of_somebody_else_is_named() {
+        let chains = |policy: &str| {
+            format!(
+                "table inet dnscache {{\n\tchain outgoing {{\n\t\ttype filter hook output priority \
+                 raw; policy accept;\n\t}}\n}}\ntable inet mine {{\n\tchain in {{\n\t\ttype filter \
+                 hook input priority filter; policy {policy};\n\t}}\n}}\n"
+            )
+        };
+        assert_eq!(dropping_table(&chains("drop")), Some("table inet mine"));
+        assert_eq!(dropping_table(&chains("accept")), None);
+        assert_eq!(dropping_table(""), None);
     }
 
     #[test]

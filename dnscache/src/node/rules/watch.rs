@@ -41,7 +41,7 @@ async fn listen(socket: TokioSocket, told: Arc<Notify>) {
             Ok((datagram, _)) if is_about_ours(&datagram) => told.notify_one(),
             Ok(_) => {}
             // More than the socket holds: one of those that are lost may be about ours.
-            Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => told.notify_one(),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => told.notify_one(),
             Err(error) => {
                 tracing::debug!(%error, "no notifications of nftables any more");
                 return;
