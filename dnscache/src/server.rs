@@ -97,7 +97,7 @@ async fn serve(
             },
         }
     }
-    drain(running, signals).await;
+    drain(running, node, signals).await;
     Ok(())
 }
 
@@ -111,13 +111,14 @@ pub(crate) enum Asked {
 }
 
 /// Lameduck, then the end: what was received is answered. A second signal does not wait.
-async fn drain(mut running: Running, signals: &mut Signals) {
+async fn drain(mut running: Running, node: &Node, signals: &mut Signals) {
     let lameduck = running.begin_drain();
     if !lameduck.is_zero() {
         tracing::info!(seconds = lameduck.as_secs_f32(), "going on for the time of lameduck");
     }
     let in_order = async {
         tokio::time::sleep(lameduck).await;
+        node.release().await;
         running.drain().await;
     };
     tokio::select! {

@@ -7,7 +7,7 @@
 //!
 //! Who answered is seen in the answer: the program says [`OURS`], nsd says [`THEIRS`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,8 +32,16 @@ pub const INTERFACE: &str = "nodelocaldns";
 pub const OURS: [u8; 4] = [192, 0, 2, 1];
 pub const THEIRS: [u8; 4] = [192, 0, 2, 2];
 
-const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
-const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 53);
+/// By family, IPv4 first.
+const POD: [&str; 2] = ["10.244.0.2", "fd00:244::2"];
+const POD_GATEWAY: [&str; 2] = ["10.244.0.1", "fd00:244::1"];
+const NODE: [&str; 2] = ["10.0.0.1", "fd00:1::1"];
+const BACKEND: [&str; 2] = ["10.0.0.53", "fd00:1::53"];
+const PODS: [&str; 2] = ["10.244.0.0/16", "fd00:244::/64"];
+const SERVICES: [IpAddr; 2] = [IpAddr::V4(SERVICE), IpAddr::V6(SERVICE6)];
+
+/// How long a client waits for an answer.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How kube-proxy leads questions for the ClusterIP to the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +59,16 @@ pub enum Proxy {
 pub enum Client {
     /// A pod on the node.
     Pod,
+    /// The same over IPv6.
+    Pod6,
     /// A process of the node itself.
     Host,
+    /// The same over IPv6.
+    Host6,
+}
+
+impl Client {
+    pub const ALL: [Self; 4] = [Self::Pod, Self::Pod6, Self::Host, Self::Host6];
 }
 
 /// A node without a pod: what the program does to it can be looked at.
@@ -183,46 +199,71 @@ impl KubeNode {
         let host = &node.namespace;
         host.connect("pod0", &pod, "eth0");
         host.connect("eth0", &backend, "eth0");
-        host.ip("address add 10.244.0.1/24 dev pod0");
-        host.ip("address add 10.0.0.1/24 dev eth0");
-        host.ip("route add default via 10.0.0.53");
-        pod.ip(&format!("address add {POD}/24 dev eth0"));
-        pod.ip("route add default via 10.244.0.1");
-        backend.ip(&format!("address add {BACKEND}/24 dev eth0"));
-        backend.ip("route add default via 10.0.0.1");
-        host.inside(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))
-            .expect("root may switch on forwarding");
+        for (family, length) in ["24", "64 nodad"].into_iter().enumerate() {
+            let [address, gateway] = [POD[family], POD_GATEWAY[family]];
+            host.ip(&format!("address add {gateway}/{}", with_device(length, "pod0")));
+            host.ip(&format!("address add {}/{}", NODE[family], with_device(length, "eth0")));
+            pod.ip(&format!("address add {address}/{}", with_device(length, "eth0")));
+            backend.ip(&format!("address add {}/{}", BACKEND[family], with_device(length, "eth0")));
+            pod.ip(&format!("route add default via {gateway}"));
+            backend.ip(&format!("route add default via {}", NODE[family]));
+            host.ip(&format!("route add default via {}", BACKEND[family]));
+        }
+        for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            host.inside(|| std::fs::write(format!("/proc/sys/net/{switch}"), "1"))
+                .expect("root may switch on forwarding");
+        }
         let zone = NsdZone {
             name: "test".to_owned(),
             text: "$ORIGIN test.\n@ 60 SOA ns hostmaster 1 60 60 60 60\n@ 60 NS ns\nns 60 A \
                    10.0.0.53\nwho 60 A 192.0.2.2\n"
                 .to_owned(),
         };
-        let nsd = Nsd::start(backend.command("nsd"), &[(BACKEND, 53).into()], &[zone]);
-        host.inside(|| nsd.wait_until_it_answers(Ipv4Addr::new(10, 0, 0, 1).into()));
+        let served = BACKEND.map(|address| SocketAddr::new(ip(address), 53));
+        let nsd = Nsd::start(backend.command("nsd"), &served, &[zone]);
+        host.inside(|| nsd.wait_until_it_answers(ip(NODE[0])));
         proxy.set_up(&node);
         Self { node, pod, _nsd: nsd, _backend: backend }
+    }
+
+    /// Starts the program for the link-local address and both ClusterIPs.
+    pub fn start(&self, arguments: &[&str]) -> Program {
+        self.node.start_for(&[LOCAL.into(), SERVICES[0], SERVICES[1]], arguments)
     }
 
     /// Asks the ClusterIP who is there, over both transports, each on a new port; `None` if one
     /// gets no answer or they do not agree.
     pub fn who_answers(&self, client: Client) -> Option<[u8; 4]> {
-        let (namespace, from) = match client {
-            Client::Pod => (&self.pod, POD),
-            Client::Host => (&self.node.namespace, Ipv4Addr::new(10, 0, 0, 1)),
-        };
-        let server = SocketAddr::from((SERVICE, 53));
+        let over_udp = self.udp_answer(client)?;
+        let (namespace, _, server) = self.place(client);
         namespace.inside(|| {
-            let question = query(7, "who.test", "A");
-            let udp = UdpClient::from_address(from.into(), server);
-            udp.send(&question.write());
-            let over_udp = address_in(&udp.receive(Duration::from_millis(500))?)?;
-            let stream = std::net::TcpStream::connect_timeout(&server, Duration::from_millis(500));
+            let stream = TcpStream::connect_timeout(&server, PAUSE);
             let mut tcp = TcpClient { stream: stream.ok()? };
-            tcp.send(&question.write());
-            let over_tcp = address_in(&tcp.receive(Duration::from_millis(500))?)?;
+            tcp.send(&query(7, "who.test", "A").write());
+            let over_tcp = address_in(&tcp.receive(PAUSE)?)?;
             (over_udp == over_tcp).then_some(over_udp)
         })
+    }
+
+    /// Asks the ClusterIP over UDP, from a new port.
+    pub fn udp_answer(&self, client: Client) -> Option<[u8; 4]> {
+        let (namespace, from, server) = self.place(client);
+        namespace.inside(|| {
+            let udp = UdpClient::from_address(from, server);
+            udp.send(&query(7, "who.test", "A").write());
+            address_in(&udp.receive(PAUSE)?)
+        })
+    }
+
+    /// Where a client is, its address, and the ClusterIP it asks.
+    fn place(&self, client: Client) -> (&Namespace, IpAddr, SocketAddr) {
+        let (namespace, family, from) = match client {
+            Client::Pod => (&self.pod, 0, POD),
+            Client::Pod6 => (&self.pod, 1, POD),
+            Client::Host => (&self.node.namespace, 0, NODE),
+            Client::Host6 => (&self.node.namespace, 1, NODE),
+        };
+        (namespace, ip(from[family]), SocketAddr::new(SERVICES[family], 53))
     }
 
     /// Whether this one answers before `limit` is over.
@@ -240,45 +281,64 @@ impl KubeNode {
 
 impl Proxy {
     fn set_up(self, node: &BareNode) {
-        let (to, service) = (BACKEND, SERVICE);
-        match self {
-            Self::Iptables | Self::IptablesAndFirewall => {
-                for transport in ["udp", "tcp"] {
-                    for chain in ["PREROUTING", "OUTPUT"] {
-                        node.shell(&format!(
-                            "iptables -t nat -A {chain} -d {service} -p {transport} --dport 53 -m \
-                             comment --comment 'kube-system/kube-dns' -j DNAT --to {to}:53"
-                        ));
-                    }
-                }
-                node.shell(
-                    "iptables -t nat -A POSTROUTING ! -s 10.244.0.0/16 -d 10.0.0.53 -j MASQUERADE",
-                );
-                if self == Self::IptablesAndFirewall {
-                    node.shell(
-                        "iptables -N KUBE-FIREWALL; iptables -A INPUT -j KUBE-FIREWALL; \
-                         iptables -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; \
-                         iptables -A INPUT -i lo -j ACCEPT; iptables -P INPUT DROP",
-                    );
-                }
+        for family in [0, 1] {
+            match self {
+                Self::Iptables | Self::IptablesAndFirewall => lead_with_iptables(node, family),
+                Self::Nftables => lead_with_nftables(node, family),
             }
-            Self::Nftables => {
-                let lead = format!(
-                    "ip daddr {service} udp dport 53 dnat to {to}:53; \
-                     ip daddr {service} tcp dport 53 dnat to {to}:53;"
-                );
-                let text = format!(
-                    "table ip kube-proxy {{\n\
-                     chain nat-prerouting {{ type nat hook prerouting priority dstnat; {lead} }}\n\
-                     chain nat-output {{ type nat hook output priority -100; {lead} }}\n\
-                     chain nat-postrouting {{ type nat hook postrouting priority srcnat; \
-                     ip saddr != 10.244.0.0/16 ip daddr {to} masquerade; }}\n}}\n"
-                );
-                std::fs::write(node.path("kube-proxy.nft"), text).expect("a writable folder");
-                node.shell(&format!("nft -f {}", node.path("kube-proxy.nft").display()));
+            if self == Self::IptablesAndFirewall {
+                let program = ["iptables", "ip6tables"][family];
+                node.shell(&format!(
+                    "{program} -N KUBE-FIREWALL; {program} -A INPUT -j KUBE-FIREWALL; \
+                     {program} -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; \
+                     {program} -A INPUT -p ipv6-icmp -j ACCEPT; \
+                     {program} -A INPUT -i lo -j ACCEPT; {program} -P INPUT DROP"
+                ));
             }
         }
     }
+}
+
+fn lead_with_iptables(node: &BareNode, family: usize) {
+    let (program, service) = (["iptables", "ip6tables"][family], SERVICES[family]);
+    let (to, pods) = (SocketAddr::new(ip(BACKEND[family]), 53), PODS[family]);
+    for transport in ["udp", "tcp"] {
+        for chain in ["PREROUTING", "OUTPUT"] {
+            node.shell(&format!(
+                "{program} -t nat -A {chain} -d {service} -p {transport} --dport 53 -m comment \
+                 --comment 'kube-system/kube-dns' -j DNAT --to {to}"
+            ));
+        }
+    }
+    let backend = BACKEND[family];
+    node.shell(&format!("{program} -t nat -A POSTROUTING ! -s {pods} -d {backend} -j MASQUERADE"));
+}
+
+fn lead_with_nftables(node: &BareNode, family: usize) {
+    let (word, service, pods) = (["ip", "ip6"][family], SERVICES[family], PODS[family]);
+    let (backend, to) = (BACKEND[family], SocketAddr::new(ip(BACKEND[family]), 53));
+    let lead = ["udp", "tcp"]
+        .map(|transport| format!("{word} daddr {service} {transport} dport 53 dnat to {to};"))
+        .concat();
+    let text = format!(
+        "table {word} kube-proxy {{\n\
+         chain nat-prerouting {{ type nat hook prerouting priority dstnat; {lead} }}\n\
+         chain nat-output {{ type nat hook output priority -100; {lead} }}\n\
+         chain nat-postrouting {{ type nat hook postrouting priority srcnat; \
+         {word} saddr != {pods} {word} daddr {backend} masquerade; }}\n}}\n"
+    );
+    std::fs::write(node.path("kube-proxy.nft"), text).expect("a writable folder");
+    node.shell(&format!("nft -f {}", node.path("kube-proxy.nft").display()));
+}
+
+/// `ip address` wants the device between the prefix length and what else is said.
+fn with_device(length: &str, device: &str) -> String {
+    let (length, rest) = length.split_once(' ').unwrap_or((length, ""));
+    format!("{length} dev {device} {rest}")
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an IP address")
 }
 
 fn address_in(reply: &[u8]) -> Option<[u8; 4]> {

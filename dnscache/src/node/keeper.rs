@@ -52,6 +52,14 @@ impl Keeper {
         Self { stop, task: tokio::spawn(watch.run()) }
     }
 
+    /// Stops it; when this returns, what depends on this process is gone. It may be given up.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        while !self.task.is_finished() {
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+
     /// Stops it and hands back what it kept.
     pub async fn end(self) -> Kept {
         self.stop.cancel();
@@ -88,6 +96,9 @@ impl Watch {
             let look = self.look().await;
             self.pace.note(look, Instant::now());
             self.wait().await;
+        }
+        if let Some(rules) = &mut self.kept.rules {
+            rules.close().await;
         }
         self.kept
     }
@@ -252,6 +263,7 @@ fn doubled(times: u32) -> Duration {
     Duration::from_secs(1 << times.min(16))
 }
 
+const LOOK_PAUSE: Duration = Duration::from_millis(2);
 /// A link that goes is told of in several messages within microseconds.
 const SETTLING: Duration = Duration::from_millis(100);
 

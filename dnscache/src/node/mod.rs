@@ -92,6 +92,14 @@ impl Node {
         };
     }
 
+    /// Before sockets are closed: from now on the node's own processes are not led here any more, so
+    /// none of their questions meets a closed socket. It may be given up.
+    pub async fn release(&self) {
+        if let State::Keeping(keeper) = &self.state {
+            keeper.stop().await;
+        }
+    }
+
     /// Gives the place up. The last one out takes rules and interface away, in this order, so that
     /// no rule is left for an address nobody has.
     pub async fn leave(self) {
@@ -110,9 +118,6 @@ impl Node {
         } else {
             if !duties.skip_teardown {
                 tracing::info!("interface and packet rules stay: another instance is here");
-            }
-            if let Some(mut rules) = kept.rules {
-                rules.close().await;
             }
         }
         // Only now may another instance begin to set up.

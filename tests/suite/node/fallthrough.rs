@@ -6,20 +6,20 @@ use crate::harness::kube_node::{Client, KubeNode, OURS, Proxy, THEIRS, wait_for_
 
 fn check(proxy: Proxy, rules: &str) {
     let kube = KubeNode::new(proxy);
-    let answered = |client: Client, expected: [u8; 4], limit: Duration| {
-        let by = kube.is_answered_by(client, expected, limit);
-        let rules = || kube.node.rules();
-        assert!(by, "{client:?} gets no answer from {expected:?} within {limit:?}:\n{}", rules());
+    let answered = |clients: &[Client], expected: [u8; 4], limit: Duration| {
+        for client in clients {
+            let by = kube.is_answered_by(*client, expected, limit);
+            let rules = || kube.node.rules();
+            assert!(by, "{client:?}: no answer from {expected:?} within {limit:?}:\n{}", rules());
+        }
     };
-    answered(Client::Pod, THEIRS, SOON);
-    answered(Client::Host, THEIRS, SOON);
+    answered(&Client::ALL, THEIRS, SOON);
 
-    let mut program = kube.node.start(&["-rules", rules]);
+    let mut program = kube.start(&["-rules", rules]);
     wait_for_rules(&program);
-    answered(Client::Pod, OURS, SOON);
-    answered(Client::Host, OURS, SOON);
+    answered(&Client::ALL, OURS, SOON);
     let before = kube.tracked();
-    for client in [Client::Pod, Client::Host].repeat(15) {
+    for client in Client::ALL.repeat(10) {
         assert_eq!(kube.who_answers(client), Some(OURS), "{client:?}");
     }
     let after = kube.tracked();
@@ -27,13 +27,44 @@ fn check(proxy: Proxy, rules: &str) {
 
     program.signal("KILL");
     program.ends_within(SOON).expect("killed");
-    answered(Client::Pod, THEIRS, SOON);
-    answered(Client::Host, THEIRS, DEAD_WITHIN);
+    answered(&[Client::Pod, Client::Pod6], THEIRS, SOON);
+    answered(&[Client::Host, Client::Host6], THEIRS, DEAD_WITHIN);
 
-    let again = kube.node.start(&["-rules", rules]);
+    let again = kube.start(&["-rules", rules]);
     wait_for_rules(&again);
-    answered(Client::Pod, OURS, SOON);
-    answered(Client::Host, OURS, SOON);
+    answered(&Client::ALL, OURS, SOON);
+}
+
+/// Asks from both places while the only instance ends in order; every question is answered by one
+/// or the other.
+fn check_orderly_end(rules: &str) {
+    let kube = KubeNode::new(Proxy::Nftables);
+    let mut program = kube.start(&["-rules", rules]);
+    wait_for_rules(&program);
+    let clients = [Client::Pod, Client::Host];
+    assert!(clients.iter().all(|client| kube.is_answered_by(*client, OURS, SOON)));
+    program.signal("TERM");
+    let mut theirs = 0;
+    while theirs < 20 {
+        for client in clients {
+            let by = kube.udp_answer(client);
+            assert!(by.is_some(), "{client:?} is not answered:\n{}", program.log());
+            theirs += u32::from(by == Some(THEIRS));
+        }
+    }
+    program.ends_within(SOON).expect("ends at SIGTERM");
+}
+
+#[test]
+#[ignore = "needs root, ip, nft, iptables and nsd"]
+fn no_question_is_lost_when_the_last_instance_ends_with_nftables() {
+    check_orderly_end("nftables");
+}
+
+#[test]
+#[ignore = "needs root, ip, nft, iptables and nsd"]
+fn no_question_is_lost_when_the_last_instance_ends_with_iptables() {
+    check_orderly_end("iptables");
 }
 
 #[test]
@@ -71,7 +102,7 @@ fn what_is_left_to_itself_passes_a_firewall_of_iptables() {
 #[ignore = "needs root, ip, nft, iptables and nsd"]
 fn what_is_left_to_itself_takes_nftables_where_iptables_filters_nothing() {
     let kube = KubeNode::new(Proxy::Nftables);
-    let program = kube.node.start(&[]);
+    let program = kube.start(&[]);
     wait_for_rules(&program);
     assert!(program.log().contains("(nftables)"), "{}", program.log());
     assert!(kube.is_answered_by(Client::Pod, OURS, SOON));

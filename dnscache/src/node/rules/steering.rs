@@ -39,11 +39,17 @@ pub struct OwnTable {
 }
 
 /// A task that says we are alive.
-pub struct Heart(JoinHandle<()>);
+pub struct Heart {
+    task: JoinHandle<()>,
+    beats: Vec<Beat>,
+}
+
+/// A list in the kernel and an address that is written there.
+type Beat = (PathBuf, IpAddr);
 
 impl Drop for Heart {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -97,36 +103,50 @@ impl Heart {
                 addresses.push(rule.address);
             }
         }
-        let beats: Vec<(PathBuf, String)> = addresses
-            .iter()
-            .map(|address| {
-                (Path::new(LISTS).join(heartbeat_name(*address)), format!("+{address}\n"))
-            })
-            .collect();
-        (!beats.is_empty()).then(|| Self(tokio::spawn(beat(beats))))
+        let list = |address: &IpAddr| Path::new(LISTS).join(heartbeat_name(*address));
+        let beats: Vec<Beat> = addresses.iter().map(|address| (list(address), *address)).collect();
+        let task = (!beats.is_empty()).then(|| tokio::spawn(beat(beats.clone())))?;
+        Some(Self { task, beats })
+    }
+
+    /// Takes the addresses out of the lists. Another instance puts them back with its next beat;
+    /// until then kube-proxy leads questions to CoreDNS.
+    async fn close(mut self) {
+        self.task.abort();
+        // A beat under way would put them back.
+        let _ = (&mut self.task).await;
+        for (list, address) in &self.beats {
+            write(list, &format!("-{address}\n"));
+        }
     }
 }
 
-async fn beat(beats: Vec<(PathBuf, String)>) {
+async fn beat(beats: Vec<Beat>) {
     let mut seconds = tokio::time::interval(BEAT_PAUSE);
     seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
         for (list, address) in &beats {
-            // A write into the kernel's memory, so it does not wait. A list is missing while its
-            // rules are; the check that puts them back says so.
-            if let Err(error) = std::fs::write(list, address) {
-                tracing::debug!(list = %list.display(), %error, "no heartbeat");
-            }
+            write(list, &format!("+{address}\n"));
         }
+    }
+}
+
+/// Writes into the kernel's memory, so it does not wait. A list is missing while its rules are; the
+/// check that puts them back says so.
+fn write(list: &Path, line: &str) {
+    if let Err(error) = std::fs::write(list, line) {
+        tracing::debug!(list = %list.display(), %error, "no heartbeat");
     }
 }
 
 impl Steering {
     /// Ends it; when this returns its table is gone.
     pub async fn close(self) {
-        if let Self::Table(table) = self {
-            table.close().await;
+        match self {
+            Self::Off => {}
+            Self::Table(table) => table.close().await,
+            Self::Heart(heart) => heart.close().await,
         }
     }
 }
