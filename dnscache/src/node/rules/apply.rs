@@ -21,6 +21,7 @@ pub struct Rules {
     /// What the table looked like when it was right.
     listing: Option<String>,
     steering: Steering,
+    steering_failures: u32,
     /// This kernel cannot do it; said once.
     is_steering_impossible: bool,
     /// The table of somebody else that was warned about.
@@ -99,6 +100,7 @@ impl Rules {
             wanted,
             listing: None,
             steering: Steering::Off,
+            steering_failures: 0,
             is_steering_impossible: false,
             foreign_firewall: None,
         }
@@ -286,7 +288,12 @@ impl Rules {
             Backend::Nftables => match OwnTable::make(&self.wanted, bounds).await {
                 Some(table) => self.steering = Steering::Table(Box::new(table)),
                 None if bounds.stop.is_cancelled() => {}
-                None => self.steering_is_impossible("no tables with an owner (Linux 5.12)"),
+                None => {
+                    self.steering_failures += 1;
+                    if self.steering_failures >= STEERING_TRIES {
+                        self.steering_is_impossible("no tables with an owner (Linux 5.12)");
+                    }
+                }
             },
             Backend::Iptables => {
                 self.steering = Heart::start(&self.wanted).map_or(Steering::Off, Steering::Heart);
@@ -348,6 +355,9 @@ async fn variant(name: &str, bounds: &Bounds) -> String {
     name.to_owned()
 }
 
+/// Checks that try to make a table for this process before it counts as impossible: a machine may
+/// be too busy once.
+const STEERING_TRIES: u32 = 3;
 /// Seconds a check waits for the lock of iptables; node-cache's bound.
 const LOCK_SECS: u64 = 5;
 /// How long one call may take in a check.
