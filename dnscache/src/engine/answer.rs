@@ -4,25 +4,23 @@ use std::sync::Arc;
 
 use super::block::{Block, BlockCache};
 use super::cache::key::{self, Flags, Key, KeyBuffer};
-use super::cache::lifetime::STALE_TTL_SECS;
 use super::cache::record::{Kind, Record};
 use super::cache::shared::Resident;
+use super::desk::{Desk, NOBODY};
 use super::facts::Way;
-use super::policy::hot::Sampler;
 use super::policy::route::Route;
 use super::policy::{acl, hosts, local};
 use super::shortcut::marked;
+use super::wire::UDP_REPLY_MAX;
 use super::wire::answer::is_forwardable_class;
-use super::wire::edns::{PLAIN_UDP_MAX, extended_error};
+use super::wire::edns::extended_error;
 use super::wire::header::{class, flag, rcode, rtype};
 use super::wire::name::{Name, parent, wire_is_at_or_below};
 use super::wire::question::{Parsed, Question, parse};
-use super::wire::reply::{Opt, Shape, bare, refusal, stored};
-use super::wire::ttl::Age;
-use super::wire::{UDP_REPLY_MAX, header};
+use super::wire::reply::refusal;
 use super::{
-    Ask, BlockId, DropReason, Engine, Facts, Now, Outcome, Query, Reason, Reply, Scratch, Shortcut,
-    Source, Transport, Verdict,
+    Ask, BlockId, DropReason, Engine, Facts, Now, Outcome, Query, Reason, Reply, Scratch, Source,
+    Transport, Verdict,
 };
 use crate::config::AclAction;
 
@@ -200,32 +198,6 @@ fn exists(facts: &Facts) -> bool {
     is_answer && facts.rcode == rcode::NOERROR
 }
 
-/// Facts of a packet no block was found for.
-const NOBODY: Facts = Facts {
-    block: None,
-    qtype: 0,
-    rcode: rcode::REFUSED,
-    dnssec_ok: false,
-    source: Source::Refusal,
-    shortcut: Shortcut::NotAnExpansion,
-};
-
-/// One query on the desk: everything the steps share.
-pub(super) struct Desk<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) query: &'a Query<'a>,
-    pub(super) question: &'a Question<'a>,
-    pub(super) now: Now,
-    /// How often the question may still be put off until facts are learned; `None` if it is decided
-    /// for the first time.
-    pub(super) rounds: Option<u8>,
-    turn: &'a mut u32,
-    pub(super) fact_key: &'a mut KeyBuffer,
-    pub(super) names: &'a mut Vec<u8>,
-    pub(super) sampler: &'a mut Sampler,
-    pub(super) out: &'a mut [u8],
-}
-
 impl Desk<'_> {
     /// `acl`: the verdict, unless the query is allowed.
     fn judge(&mut self, id: BlockId, block: &Block, name: &[u8]) -> Option<Verdict> {
@@ -390,113 +362,6 @@ impl Desk<'_> {
         }
         Verdict::Reply(self.refuse(id, block, rcode::REFUSED, None, Source::Refusal))
     }
-
-    /// Writes a record as the reply.
-    pub(super) fn serve(
-        &mut self,
-        block: &Block,
-        id: BlockId,
-        entry: Record<'_>,
-        source: Source,
-    ) -> Reply {
-        let extended = match (source, entry.kind()) {
-            (Source::Stale, _) if entry.rcode() == rcode::NXDOMAIN => {
-                Some(extended_error::STALE_NXDOMAIN_ANSWER)
-            }
-            (Source::Stale, _) => Some(extended_error::STALE_ANSWER),
-            (_, Kind::Failure) => Some(extended_error::CACHED_ERROR),
-            (Source::SearchPath, _) if block.config.debug => Some(extended_error::SYNTHESIZED),
-            _ => None,
-        };
-        let age = match source {
-            Source::Stale => Age::Expired(STALE_TTL_SECS),
-            _ if source != Source::SearchPath && keeps_ttl(block) => Age::Kept,
-            _ => entry.age(self.now),
-        };
-        let shape = self.shape(block, extended);
-        let Some(shape) = shape.fitting(entry.message().len()) else {
-            let len = bare(
-                self.out,
-                self.question,
-                self.shape(block, None),
-                entry.rcode().into(),
-                flag::TC,
-            );
-            return self.reply(id, len, entry.rcode(), source);
-        };
-        let is_authentic =
-            entry.is_authentic() && self.question.wants_authentic() && source != Source::Stale;
-        let extra = if is_authentic { flag::AD } else { 0 };
-        let len = stored(self.out, entry.message(), self.question, shape, entry.rcode(), extra);
-        if block.config.rotate {
-            *self.turn = self.turn.wrapping_add(1);
-            entry.rotate(self.out, *self.turn);
-        }
-        entry.rewrite_ttls(self.out, age);
-        self.reply(id, len, entry.rcode(), source)
-    }
-
-    /// A reply of a response code and no records.
-    fn refuse(
-        &mut self,
-        id: BlockId,
-        block: &Block,
-        rcode: u8,
-        extended: Option<u16>,
-        source: Source,
-    ) -> Reply {
-        let shape = self.shape(block, extended);
-        let len = bare(self.out, self.question, shape, rcode.into(), 0);
-        self.reply(id, len, rcode, source)
-    }
-
-    /// REFUSED, because no block answers for the name.
-    fn refuse_strangely(&mut self) -> Verdict {
-        let shape = self.shape_within(UDP_REPLY_MAX as u16, None);
-        let len = bare(self.out, self.question, shape, rcode::REFUSED.into(), 0);
-        let facts =
-            Facts { qtype: self.question.qtype, dnssec_ok: self.question.dnssec_ok(), ..NOBODY };
-        Verdict::Reply(Reply { len, facts, renew: None })
-    }
-
-    pub(super) fn reply(&self, id: BlockId, len: usize, rcode: u8, source: Source) -> Reply {
-        let facts = Facts {
-            block: Some(id),
-            qtype: self.question.qtype,
-            rcode,
-            dnssec_ok: self.question.dnssec_ok(),
-            source,
-            shortcut: Shortcut::NotAnExpansion,
-        };
-        Reply { len, facts, renew: None }
-    }
-
-    pub(super) fn shape(&self, block: &Block, extended: Option<u16>) -> Shape {
-        self.shape_within(block.config.bufsize, extended)
-    }
-
-    /// What a reply to this client may look like: no larger than it says it can take, nor than we
-    /// are willing to send.
-    fn shape_within(&self, bufsize: u16, extended: Option<u16>) -> Shape {
-        let edns = self.question.edns;
-        let udp_max = edns.map_or(PLAIN_UDP_MAX, |edns| {
-            usize::from(edns.udp_size.min(bufsize)).max(PLAIN_UDP_MAX)
-        });
-        let len_max = match self.query.transport {
-            Transport::Udp => udp_max,
-            Transport::Tcp => header::TCP_MESSAGE_MAX,
-        };
-        let opt = edns.map(|edns| Opt {
-            udp_size: bufsize,
-            dnssec_ok: edns.dnssec_ok,
-            extended_error: extended,
-        });
-        Shape { len_max, opt }
-    }
-}
-
-fn keeps_ttl(block: &Block) -> bool {
-    block.cache.as_ref().is_some_and(|cache| cache.config.keep_ttl)
 }
 
 fn hit_source(record: Record<'_>) -> Source {

@@ -7,6 +7,7 @@
 mod ahead;
 mod answer;
 mod audit;
+mod desk;
 pub mod block;
 pub mod cache;
 mod facts;

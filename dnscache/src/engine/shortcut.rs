@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use super::answer::Desk;
 use super::cache::entry::Entry;
 use super::cache::key::{Flags, Key, KeyBuffer, SYNTHESISED_MAX};
 use super::cache::record::{Kind, Record};
+use super::desk::Desk;
 use super::facts::{CachedFacts, Way, together};
 use super::policy::hot::Sighting;
 use super::policy::search::recent::Lookup;
