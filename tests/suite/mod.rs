@@ -1,6 +1,7 @@
 //! The tests, a file per subject.
 
 mod admin;
+mod alterations;
 mod commandline;
 mod conversations;
 mod libc;

@@ -22,6 +22,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::engine::policy::dns64::Dns64;
+use crate::engine::policy::rewrite;
+use crate::engine::policy::template::Template;
 use crate::engine::wire::name::Name;
 
 pub use load::{LoadError, load};
@@ -122,6 +125,12 @@ pub struct Block {
     pub forwards: Vec<Forward>,
     /// `hosts`.
     pub hosts: Option<Hosts>,
+    /// `rewrite` rules in order.
+    pub rewrites: Vec<rewrite::Rule>,
+    /// `template`s in order.
+    pub templates: Vec<Template>,
+    /// `dns64`.
+    pub dns64: Option<Dns64>,
     /// `whoami`.
     pub whoami: bool,
     /// `chaos`: answers to class CH; `None`: REFUSED.

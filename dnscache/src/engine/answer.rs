@@ -6,7 +6,7 @@ use super::block::{Block, BlockCache};
 use super::cache::key::{self, Flags, Key, KeyBuffer};
 use super::cache::record::{Kind, Record};
 use super::cache::shared::Resident;
-use super::desk::{Desk, NOBODY};
+use super::desk::{Desk, Guise, NOBODY, ROOT, exists};
 use super::facts::Way;
 use super::policy::route::Route;
 use super::policy::{acl, hosts, local};
@@ -48,16 +48,22 @@ impl Engine {
                 let len = refusal(out, &refused, UDP_REPLY_MAX as u16);
                 Verdict::Reply(Reply { len, facts, renew: None })
             }
-            Parsed::Query(question) => self.decide_in(None, query, &question, now, scratch, out),
+            Parsed::Query(question) => {
+                let (desk, key) = self.desk((query, &question), None, now, scratch, out);
+                key.set_name(question.name());
+                self.decide(desk, key)
+            }
         }
     }
 
     /// [`Engine::answer`] for a client that waited for facts of `earlier` (see [`Company::first`]).
-    /// If they were not `learned`, its question is asked as it is.
+    /// If the first of them came to nothing, its question is asked as it is.
+    ///
+    /// [`Company::first`]: super::Company::first
     pub fn answer_again(
         &self,
         query: &Query<'_>,
-        (earlier, learned): (&Ask, bool),
+        (earlier, outcome): (&Ask, &Outcome),
         now: Now,
         scratch: &mut Scratch,
         out: &mut [u8],
@@ -66,20 +72,11 @@ impl Engine {
             return Verdict::Drop(DropReason::Short);
         };
         let rounds = earlier.company.as_ref().map_or(0, |company| company.rounds);
-        let rounds = Some(if learned { rounds } else { 0 });
-        self.decide_in(rounds, query, &question, now, scratch, out)
-    }
-
-    fn decide_in(
-        &self,
-        rounds: Option<u8>,
-        query: &Query<'_>,
-        question: &Question<'_>,
-        now: Now,
-        scratch: &mut Scratch,
-        out: &mut [u8],
-    ) -> Verdict {
-        let (desk, key) = self.desk((query, question), rounds, now, scratch, out);
+        let is_learned = matches!(outcome, Outcome::Fresh(_));
+        let rounds = Some(if is_learned { rounds } else { 0 });
+        let (mut desk, key) = self.desk((query, &question), rounds, now, scratch, out);
+        let translation = earlier.company.as_ref().and_then(|company| company.translation.as_ref());
+        desk.waited = translation.map(|translation| (translation, outcome));
         key.set_name(question.name());
         self.decide(desk, key)
     }
@@ -95,8 +92,20 @@ impl Engine {
     ) -> (Desk<'a>, &'a mut KeyBuffer) {
         let Scratch { turn, key, fact_key, names, sampler } = scratch;
         let engine = self;
-        let desk =
-            Desk { engine, query, question, now, rounds, turn, fact_key, names, sampler, out };
+        let desk = Desk {
+            engine,
+            query,
+            question,
+            now,
+            rounds,
+            guise: Guise::Own,
+            waited: None,
+            turn,
+            fact_key,
+            names,
+            sampler,
+            out,
+        };
         (desk, key)
     }
 
@@ -114,26 +123,8 @@ impl Engine {
             // Only well-formed queries become an `Ask`; nothing is sent for anything else.
             return Reply { len: 0, facts: NOBODY, renew: None };
         };
-        let block = self.block(ask.block);
         let (mut desk, _) = self.desk((query, &question), Some(0), now, scratch, out);
-        let mut reply = match outcome {
-            Outcome::Fresh(entry) => {
-                let reply = desk.serve(block, ask.block, entry.record(), Source::Forward);
-                if exists(&reply.facts) {
-                    desk.see(ask.key.name(), ROOT, false, 0);
-                }
-                reply
-            }
-            Outcome::Stale(entry) => {
-                if let Some(cache) = &block.cache {
-                    cache.mark(&ask.key, entry, |renewal| renewal.keeps_waiting(ask.asked, now));
-                }
-                desk.serve(block, ask.block, entry.record(), Source::Stale)
-            }
-            Outcome::Failed { rcode, extended_error } => {
-                desk.refuse(ask.block, block, *rcode, *extended_error, Source::Refusal)
-            }
-        };
+        let mut reply = desk.conclude_rewritten(ask, outcome);
         reply.facts.shortcut = ask.shortcut;
         reply
     }
@@ -174,28 +165,11 @@ impl Engine {
         if let Some(verdict) = desk.judge(id, block, key.name()) {
             return verdict;
         }
-        if let Some(reply) = desk.answer_specially(id, block, &self.host) {
-            return Verdict::Reply(reply);
+        match desk.translation(block) {
+            Some(dns64) => desk.settle_translated(id, block, dns64, key),
+            None => desk.settle(id, block, key),
         }
-        if let Some(reply) = desk.answer_from_hosts(id, block, key.name()) {
-            return Verdict::Reply(reply);
-        }
-        let place = place_of(key.name(), desk.question.qtype);
-        let Some(route) = block.route(place).or_else(|| block.route(key.name())) else {
-            return Verdict::Reply(desk.answer_without_route(id, block));
-        };
-        desk.look_up(Way { id, block, route }, key)
     }
-}
-
-/// The end of every name.
-const ROOT: &[u8] = &[0];
-
-/// Whether the reply says that the name exists.
-fn exists(facts: &Facts) -> bool {
-    let is_answer =
-        matches!(facts.source, Source::CacheSuccess | Source::CacheDenial | Source::Forward);
-    is_answer && facts.rcode == rcode::NOERROR
 }
 
 impl Desk<'_> {
@@ -222,20 +196,69 @@ impl Desk<'_> {
         }
     }
 
-    /// Classes and types that are never forwarded: other classes than IN, questions about the
-    /// server, transfers and pseudo-types (REFUSED), NXNAME (FORMERR, RFC 9824), ANY (RFC 8482).
-    fn answer_specially(&mut self, id: BlockId, block: &Block, host: &str) -> Option<Reply> {
+    /// The reply to a question that may be asked here, or the question for upstream.
+    pub(super) fn settle(&mut self, id: BlockId, block: &Block, key: &mut KeyBuffer) -> Verdict {
+        if let Some(reply) = self.answer_about_server(id, block) {
+            return Verdict::Reply(reply);
+        }
+        if block.config.rewrites.is_empty() {
+            return self.settle_as_asked(id, block, key);
+        }
+        self.settle_rewritten(id, block, key)
+    }
+
+    /// [`Desk::settle`] for a question that is not rewritten any more.
+    pub(super) fn settle_as_asked(
+        &mut self,
+        id: BlockId,
+        block: &Block,
+        key: &mut KeyBuffer,
+    ) -> Verdict {
+        if let Some(reply) = self.refuse_meta_type(id, block) {
+            return Verdict::Reply(reply);
+        }
+        if !block.config.templates.is_empty()
+            && let Some(reply) = self.answer_from_templates(id, block, key.name())
+        {
+            return Verdict::Reply(reply);
+        }
+        if let Some(reply) = self.answer_specially(id, block) {
+            return Verdict::Reply(reply);
+        }
+        if let Some(reply) = self.answer_from_hosts(id, block, key.name()) {
+            return Verdict::Reply(reply);
+        }
+        let place = place_of(key.name(), self.question.qtype);
+        let Some(route) = block.route(place).or_else(|| block.route(key.name())) else {
+            return Verdict::Reply(self.answer_without_route(id, block));
+        };
+        self.look_up(Way { id, block, route }, key)
+    }
+
+    /// `chaos`: questions about the server itself.
+    fn answer_about_server(&mut self, id: BlockId, block: &Block) -> Option<Reply> {
+        let chaos = block.config.chaos.as_ref().filter(|_| self.question.qclass == class::CH)?;
+        let shape = self.shape(block, None);
+        let len = local::chaos(self.out, self.question, shape, chaos, &self.engine.host)?;
+        Some(self.reply(id, len, rcode::NOERROR, Source::Chaos))
+    }
+
+    /// Types that nobody answers here: transfers and pseudo-types (REFUSED), NXNAME (FORMERR,
+    /// RFC 9824).
+    fn refuse_meta_type(&mut self, id: BlockId, block: &Block) -> Option<Reply> {
+        let rcode = match self.question.qtype {
+            rtype::NXNAME => rcode::FORMERR,
+            qtype if is_meta_type(qtype) => rcode::REFUSED,
+            _ => return None,
+        };
+        Some(self.refuse(id, block, rcode, None, Source::Refusal))
+    }
+
+    /// What is never forwarded: other classes than IN (REFUSED), ANY (RFC 8482).
+    fn answer_specially(&mut self, id: BlockId, block: &Block) -> Option<Reply> {
         let Question { qtype, qclass, .. } = *self.question;
         let shape = self.shape(block, None);
-        if let (class::CH, Some(chaos)) = (qclass, &block.config.chaos)
-            && let Some(len) = local::chaos(self.out, self.question, shape, chaos, host)
-        {
-            return Some(self.reply(id, len, rcode::NOERROR, Source::Chaos));
-        }
-        if qtype == rtype::NXNAME {
-            return Some(self.refuse(id, block, rcode::FORMERR, None, Source::Refusal));
-        }
-        if !is_forwardable_class(qclass) || is_meta_type(qtype) {
+        if !is_forwardable_class(qclass) {
             return Some(self.refuse(id, block, rcode::REFUSED, None, Source::Refusal));
         }
         if qtype == rtype::ANY {
@@ -284,8 +307,11 @@ impl Desk<'_> {
             synthesised: None,
         };
         match &way.block.search {
-            Some(policy) if policy.is_below(key.name()) => {
+            Some(policy) if policy.is_below(key.name()) && self.guise == Guise::Own => {
                 self.look_up_below(way, policy, flags, key)
+            }
+            Some(policy) if policy.is_below(key.name()) => {
+                marked(self.look_up_plainly(way, flags, key), Reason::OtherDirective)
             }
             _ => {
                 let is_step = self.engine.is_below_host_domain(key.name());

@@ -5,13 +5,16 @@ use super::cache::key::KeyBuffer;
 use super::cache::lifetime::STALE_TTL_SECS;
 use super::cache::record::{Kind, Record};
 use super::policy::hot::Sampler;
+use super::translated::Translation;
 use super::wire::edns::{PLAIN_UDP_MAX, extended_error};
 use super::wire::header::{flag, rcode};
 use super::wire::question::Question;
 use super::wire::reply::{Opt, Shape, bare, stored};
 use super::wire::ttl::Age;
 use super::wire::{UDP_REPLY_MAX, header};
-use super::{BlockId, Engine, Facts, Now, Query, Reply, Shortcut, Source, Transport, Verdict};
+use super::{
+    Ask, BlockId, Engine, Facts, Now, Outcome, Query, Reply, Shortcut, Source, Transport, Verdict,
+};
 
 /// Facts of a packet no block was found for.
 pub(super) const NOBODY: Facts = Facts {
@@ -23,6 +26,16 @@ pub(super) const NOBODY: Facts = Facts {
     shortcut: Shortcut::NotAnExpansion,
 };
 
+/// The end of every name.
+pub(super) const ROOT: &[u8] = &[0];
+
+/// Whether the reply says that the name exists.
+pub(super) fn exists(facts: &Facts) -> bool {
+    let is_answer =
+        matches!(facts.source, Source::CacheSuccess | Source::CacheDenial | Source::Forward);
+    is_answer && facts.rcode == rcode::NOERROR
+}
+
 /// One query on the desk: everything the steps share.
 pub(super) struct Desk<'a> {
     pub(super) engine: &'a Engine,
@@ -32,6 +45,10 @@ pub(super) struct Desk<'a> {
     /// How often the question may still be put off until facts are learned; `None` if it is decided
     /// for the first time.
     pub(super) rounds: Option<u8>,
+    /// What the question is to the client's own.
+    pub(super) guise: Guise,
+    /// What a client under `dns64` waited for, if it did.
+    pub(super) waited: Option<(&'a Translation, &'a Outcome)>,
     pub(super) turn: &'a mut u32,
     pub(super) fact_key: &'a mut KeyBuffer,
     pub(super) names: &'a mut Vec<u8>,
@@ -39,7 +56,63 @@ pub(super) struct Desk<'a> {
     pub(super) out: &'a mut [u8],
 }
 
-impl Desk<'_> {
+/// What the question on the desk is to the client's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guise {
+    /// The very question.
+    Own,
+    /// The question, of a client for whom addresses are translated by `dns64`.
+    Translated,
+    /// What `rewrite` made of it.
+    Rewritten,
+}
+
+impl<'a> Desk<'a> {
+    /// The desk with another question on it.
+    pub(super) fn asking<'b>(&'b mut self, question: &'b Question<'b>, guise: Guise) -> Desk<'b>
+    where
+        'a: 'b,
+    {
+        Desk {
+            engine: self.engine,
+            query: self.query,
+            question,
+            now: self.now,
+            rounds: self.rounds,
+            guise,
+            waited: None,
+            turn: self.turn,
+            fact_key: self.fact_key,
+            names: self.names,
+            sampler: self.sampler,
+            out: self.out,
+        }
+    }
+
+    /// What a client gets that waited for `ask`.
+    pub(super) fn conclude(&mut self, ask: &Ask, outcome: &Outcome) -> Reply {
+        let block = self.engine.block(ask.block);
+        match outcome {
+            Outcome::Fresh(entry) => {
+                let reply = self.serve(block, ask.block, entry.record(), Source::Forward);
+                if exists(&reply.facts) {
+                    self.see(ask.key.name(), ROOT, false, 0);
+                }
+                reply
+            }
+            Outcome::Stale(entry) => {
+                if let Some(cache) = &block.cache {
+                    let now = self.now;
+                    cache.mark(&ask.key, entry, |renewal| renewal.keeps_waiting(ask.asked, now));
+                }
+                self.serve(block, ask.block, entry.record(), Source::Stale)
+            }
+            Outcome::Failed { rcode, extended_error } => {
+                self.refuse(ask.block, block, *rcode, *extended_error, Source::Refusal)
+            }
+        }
+    }
+
     /// Writes a record as the reply.
     pub(super) fn serve(
         &mut self,

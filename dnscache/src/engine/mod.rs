@@ -14,7 +14,10 @@ mod facts;
 mod learn;
 pub mod policy;
 mod refresh;
+mod rewritten;
 mod shortcut;
+mod templated;
+mod translated;
 pub mod shelf;
 pub mod wire;
 
@@ -30,6 +33,7 @@ use cache::key::{Key, KeyBuffer};
 use cache::shared::Store;
 use policy::hot::{HotNames, Sampler};
 use policy::route::ZoneTable;
+pub use translated::Translation;
 use wire::name::Name;
 
 /// A reading of the monotonic clock, in milliseconds since an arbitrary point.
@@ -155,6 +159,8 @@ pub struct Company {
     pub beside: Vec<Ask>,
     /// How often the question may be decided again.
     pub rounds: u8,
+    /// Where it stands under `dns64`, if it waits for that.
+    pub translation: Option<Translation>,
 }
 
 /// What became of a question.
@@ -312,6 +318,14 @@ pub enum Source {
     Any,
     /// `acl`.
     Acl,
+    /// `template`.
+    Template,
+    /// `template`, which could not be filled in.
+    TemplateNotFilledIn,
+    /// `template`, filled in to what is no record.
+    TemplateNoRecord,
+    /// `dns64`.
+    Dns64,
     /// Nobody: refused, malformed or failed.
     Refusal,
 }

@@ -108,10 +108,7 @@ impl Shelf {
             host_domains: host_domains(config),
             learned: AtomicU64::new(0),
             has_enclaves: has_enclaves(config),
-            has_tables: config
-                .blocks
-                .iter()
-                .any(|block| block.hosts.is_some() || !block.acl.is_empty()),
+            has_tables: config.blocks.iter().any(has_say),
         }
     }
 
@@ -248,6 +245,12 @@ impl Shelf {
         };
         config.blocks.iter().map(cache_of).collect()
     }
+}
+
+/// Whether a directive of a block may have a say in what is known of a name.
+fn has_say(block: &config::Block) -> bool {
+    let alters = !block.rewrites.is_empty() || !block.templates.is_empty() || block.dns64.is_some();
+    alters || block.hosts.is_some() || !block.acl.is_empty()
 }
 
 /// Whether a part of a cluster domain is another block's or another `forward`'s.

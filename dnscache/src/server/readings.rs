@@ -65,6 +65,7 @@ fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
         ("cache", block.cache.is_some()),
         ("chaos", block.chaos.is_some()),
         ("debug", block.debug),
+        ("dns64", block.dns64.is_some()),
         ("errors", block.errors),
         ("forward", !block.forwards.is_empty()),
         ("health", config.health.is_some()),
@@ -76,7 +77,9 @@ fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
         ("prometheus", !config.prometheus.is_empty()),
         ("ready", !config.ready.is_empty()),
         ("reload", config.reload.is_some()),
+        ("rewrite", !block.rewrites.is_empty()),
         ("searchpath", block.search.is_some()),
+        ("template", !block.templates.is_empty()),
         ("whoami", block.whoami),
     ];
     used.into_iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name).collect()

@@ -271,7 +271,7 @@ impl<R: Upstream> Misses<R> {
         let is_learned = matches!(outcome, Outcome::Fresh(_));
         self.guarded(|| match (outcome, waiter.ask.stale.clone()) {
             (_, stale) if waiter.is_put_off && (is_learned || stale.is_none()) => {
-                self.decide_again(waiter, is_learned);
+                self.decide_again(waiter, outcome);
             }
             (Outcome::Failed { .. }, Some(entry)) => self.reply(waiter, &Outcome::Stale(entry)),
             (Outcome::Stale(_), Some(entry)) if waiter.is_put_off => {
@@ -283,7 +283,7 @@ impl<R: Upstream> Misses<R> {
 
     /// Decides about a question that was put off, now that a fact it waited for is learned, or is
     /// not to be had.
-    fn decide_again(self: &Arc<Self>, waiter: Waiter, is_learned: bool) {
+    fn decide_again(self: &Arc<Self>, waiter: Waiter, outcome: &Outcome) {
         if self.is_over.load(Ordering::Acquire) {
             return self.reply(waiter, &UNANSWERED);
         }
@@ -295,7 +295,7 @@ impl<R: Upstream> Misses<R> {
             query: client.query(),
             received: client.received,
         };
-        let verdict = desk.answer_again((&ask, is_learned), (self.now)(), |reply| {
+        let verdict = desk.answer_again((&ask, outcome), (self.now)(), |reply| {
             if let Some(path) = path.take() {
                 path(reply);
             }

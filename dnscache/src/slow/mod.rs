@@ -94,7 +94,12 @@ impl Desk<'_> {
     /// [`Desk::answer`] for a client that waited for facts (see [`Engine::answer_again`]).
     ///
     /// [`Engine::answer_again`]: crate::engine::Engine::answer_again
-    fn answer_again(&self, earlier: (&Ask, bool), now: Now, send: impl FnOnce(&[u8])) -> Verdict {
+    fn answer_again(
+        &self,
+        earlier: (&Ask, &Outcome),
+        now: Now,
+        send: impl FnOnce(&[u8]),
+    ) -> Verdict {
         with_draft(self.query.transport, |scratch, out| {
             let verdict = self.plan.engine.answer_again(&self.query, earlier, now, scratch, out);
             if let Verdict::Reply(reply) = &verdict {

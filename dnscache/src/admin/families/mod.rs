@@ -4,6 +4,7 @@
 //! alerts written for it go on working; `dnscache_*` is what it has no name for. Counters stand
 //! here without `_total`, which the encoder appends.
 
+mod alterations;
 mod blocks;
 mod forwards;
 mod search;

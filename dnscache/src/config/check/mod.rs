@@ -7,13 +7,16 @@
 mod acl;
 mod arguments;
 mod cache;
+mod dns64;
 mod forward;
 mod hosts;
 mod hot;
 mod listen;
 mod logging;
 mod process;
+mod rewrite;
 mod search;
+mod template;
 mod zones;
 
 use std::collections::HashMap;
@@ -22,13 +25,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::engine::wire::UDP_REPLY_MAX;
 use crate::engine::wire::name::Name;
 
-use super::corefile::{Directive, ServerBlock};
+use super::corefile::{Directive, ServerBlock, Token};
 use super::environment::Environment;
-use super::{Block, Config, ConfigError, Origin, Position};
+use super::{Block, Config, ConfigError, Origin, Position, registry};
 use arguments::{Arguments, error_at, unknown};
 
 /// The directives there are, in the order a query meets them.
-pub const DIRECTIVES: [&str; 22] = [
+pub const DIRECTIVES: [&str; 25] = [
     "bind",
     "multisocket",
     "reload",
@@ -39,11 +42,14 @@ pub const DIRECTIVES: [&str; 22] = [
     "errors",
     "log",
     "bufsize",
+    "dns64",
     "acl",
     "any",
     "chaos",
     "loadbalance",
     "cache",
+    "rewrite",
+    "template",
     "searchpath",
     "hotnames",
     "hosts",
@@ -158,6 +164,9 @@ fn everywhere(port: u16) -> [SocketAddr; 2] {
 
 /// Fills in what depends on the port.
 fn with_addresses(mut block: Block, zones: Vec<Name>, bound: &[SocketAddr], port: u16) -> Block {
+    for template in block.templates.iter_mut().filter(|template| template.zones.is_empty()) {
+        template.zones.clone_from(&zones);
+    }
     block.zones = zones;
     if bound.is_empty() {
         block.listen = everywhere(port).to_vec();
@@ -228,6 +237,9 @@ fn block_directive(
         "loadbalance" => block.rotate = process::loadbalance(line)?,
         "cache" => block.cache = Some(cache::cache(line, warnings)?),
         "hosts" => block.hosts = Some(hosts::hosts(line)?),
+        "rewrite" => block.rewrites.push(rewrite::rewrite(line)?),
+        "template" => block.templates.push(template::template(line)?),
+        "dns64" => block.dns64 = Some(dns64::dns64(line)?),
         "forward" => {
             let forward = forward::forward(line, environment, warnings)?;
             if let Some(first) = block.forwards.iter().find(|first| first.from == forward.from) {
@@ -247,6 +259,18 @@ fn alone(line: &Directive) -> Result<bool, ConfigError> {
     Arguments::of(line).finish().map(|()| true)
 }
 
+/// A response code as the header has room for it: its name or number.
+fn response_code(token: &Token) -> Result<u8, ConfigError> {
+    let by_number = || token.text.parse().ok();
+    let code = registry::response_code(&token.text).or_else(by_number).filter(|&code| code <= 15);
+    code.map(|code| code as u8).ok_or_else(|| {
+        let names: Vec<_> = registry::response_code_names()
+            .filter(|name| registry::response_code(name).is_some_and(|code| code <= 15))
+            .collect();
+        token.error(&format!("a response code from 0 to 15, or its name: {}", names.join(", ")))
+    })
+}
+
 fn empty_block(position: Position) -> Block {
     Block {
         position,
@@ -258,6 +282,9 @@ fn empty_block(position: Position) -> Block {
         search: None,
         forwards: Vec::new(),
         hosts: None,
+        rewrites: Vec::new(),
+        templates: Vec::new(),
+        dns64: None,
         whoami: false,
         chaos: None,
         rotate: false,
@@ -312,7 +339,7 @@ fn check_pages(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// Directives of which a block may have several.
-const REPEATABLE: [&str; 4] = ["bind", "log", "acl", "forward"];
+const REPEATABLE: [&str; 6] = ["bind", "log", "acl", "forward", "rewrite", "template"];
 /// Blocks are numbered in 16 bits; this many are more than any node needs.
 const BLOCKS_MAX: usize = 4096;
 /// Warnings kept.

@@ -227,7 +227,7 @@ impl Stage {
                 return Got::read(&out[..reply.len], &reply);
             }
             let (now, scratch) = (self.now, &mut self.scratch);
-            verdict = self.engine.answer_again(&query, (&ask, is_learned), now, scratch, &mut out);
+            verdict = self.engine.answer_again(&query, (&ask, outcome), now, scratch, &mut out);
         }
         panic!("{text} is put off for ever");
     }
