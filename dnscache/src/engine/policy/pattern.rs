@@ -36,9 +36,9 @@ impl Pattern {
         self.0.is_match(text)
     }
 
-    /// The groups of the first match.
+    /// The groups of the first match. Nothing is allocated if there is none.
     pub fn captures<'t>(&self, text: &'t str) -> Option<Captures<'t>> {
-        self.0.captures(text)
+        self.0.is_match(text).then(|| self.0.captures(text))?
     }
 
     /// How many groups it has, the whole match included.

@@ -331,3 +331,110 @@ fn change_value(told: &mut Told, change: impl Fn(&[u8]) -> Option<Vec<u8>>) {
         told.rdata.splice(place, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_text(text).expect("a name")
+    }
+
+    fn exact(from: &str, to: &str) -> NameChange {
+        NameChange::Exact(name(from), name(to), Answers { auto: true, ..Answers::default() })
+    }
+
+    fn rule(change: NameChange) -> Rule {
+        Rule { continues: false, change: Change::Name(change) }
+    }
+
+    /// What the rules make of a name: its text, or why it is none.
+    fn made(rules: &[Rule], asked: &str) -> String {
+        match rewrite(rules, name(asked).wire(), 1, 1) {
+            Ok(None) => "unchanged".to_owned(),
+            Ok(Some(found)) => NameText::of(found.name()).as_str().to_owned(),
+            Err(NoName) => "no name".to_owned(),
+        }
+    }
+
+    #[test]
+    fn names_are_changed_as_the_rules_say() {
+        let none = Answers::default;
+        let text = str::to_owned;
+        let regex = |pattern: &str, to: &str| {
+            let pattern = Pattern::new(pattern).expect("a pattern");
+            let to = Replacement::new(to.to_owned(), &pattern).expect("groups");
+            NameChange::Regex(pattern, to, none())
+        };
+        for (change, asked, expected) in [
+            (exact("a.test", "b.test"), "A.Test", "b.test."),
+            (exact("a.test", "b.test"), "x.a.test", "unchanged"),
+            (NameChange::Prefix(text("x-"), text(""), none()), "x-a.test", "a.test."),
+            (NameChange::Prefix(text("x."), text(""), none()), "x.", "no name"),
+            (NameChange::Suffix(text(".a."), text(".b.c."), none()), "x.a", "x.b.c."),
+            (NameChange::Suffix(text(".a."), text(".b."), none()), "xa", "unchanged"),
+            (NameChange::Substring(text("a"), text("bb"), none()), "a.ca", "bb.cbb."),
+            (regex(r"^(\w+)[.](\w+)[.]$", "{2}.{1}.x"), "one.two", "two.one.x."),
+            (regex(r"^(\w+)[.]", "{1}..x"), "one.two", "no name"),
+        ] {
+            assert_eq!(made(&[rule(change.clone())], asked), expected, "{change:?} {asked}");
+        }
+    }
+
+    #[test]
+    fn later_rules_see_what_earlier_ones_made_if_those_continue() {
+        let mut rules = vec![rule(exact("a", "b")), rule(exact("b", "c")), rule(exact("c", "d"))];
+        assert_eq!(made(&rules, "a"), "b.");
+        rules[0].continues = true;
+        assert_eq!(made(&rules, "a"), "c.");
+        assert_eq!(made(&rules, "b"), "c.");
+        assert_eq!(made(&rules, "x"), "unchanged");
+    }
+
+    #[test]
+    fn changes_are_undone_in_reverse_order() {
+        let mut rules = vec![rule(exact("a", "b")), rule(exact("b", "c"))];
+        rules[0].continues = true;
+        let rewritten = rewrite(&rules, name("a").wire(), 1, 1).expect("a name").expect("a rule");
+        let owner = |text: &str| {
+            let mut told = Told { owner: name(text).wire().to_vec(), rtype: 1, ..Told::default() };
+            rewritten.restore(&mut told);
+            NameText::of(&told.owner).as_str().to_owned()
+        };
+        assert_eq!([owner("c"), owner("b"), owner("x")], ["a.", "a.", "x."]);
+    }
+
+    #[test]
+    fn names_in_data_are_put_back_for_types_that_have_one() {
+        let rules = [rule(exact("a.test", "b.test"))];
+        let rewritten =
+            rewrite(&rules, name("a.test").wire(), 33, 1).expect("a name").expect("a rule");
+        for (rtype, before) in [(33, &b"\0\x01\0\x02\0\x03"[..]), (5, b""), (15, b"\0\x0a")] {
+            let rdata = [before, name("B.test").wire()].concat();
+            let mut told = Told { owner: vec![0], rtype, rdata, ..Told::default() };
+            rewritten.restore(&mut told);
+            assert_eq!(told.rdata, [before, name("a.test").wire()].concat(), "type {rtype}");
+        }
+        let text = [&[8][..], name("b.test").wire()].concat();
+        let mut told = Told { owner: vec![0], rtype: 16, rdata: text.clone(), ..Told::default() };
+        rewritten.restore(&mut told);
+        assert_eq!(told.rdata, text);
+    }
+
+    #[test]
+    fn ttls_and_response_codes_are_bounded_and_replaced() {
+        let all = || Test::Suffix(".".to_owned());
+        let rules = [
+            Rule { continues: true, change: Change::Ttl(all(), 5, 60) },
+            Rule { continues: true, change: Change::Rcode(all(), 3, 0) },
+        ];
+        let rewritten = rewrite(&rules, name("x").wire(), 1, 1).expect("a name").expect("a rule");
+        let ttl = |ttl_secs| {
+            let mut told = Told { owner: vec![0], ttl_secs, ..Told::default() };
+            rewritten.restore(&mut told);
+            told.ttl_secs
+        };
+        assert_eq!([0, 30, 300].map(ttl), [5, 30, 60]);
+        assert_eq!([0, 2, 3].map(|code| rewritten.restore_rcode(code)), [0, 2, 0]);
+    }
+}

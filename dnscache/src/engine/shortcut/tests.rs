@@ -569,5 +569,6 @@ fn replies_that_were_put_together_say_so_if_debug_is_on() {
     }
 }
 
+mod alterations;
 mod hostile;
 mod renewals;

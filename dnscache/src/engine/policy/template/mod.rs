@@ -10,6 +10,7 @@ use crate::engine::wire::header::{class, rtype};
 use crate::engine::wire::name::{Name, wire_is_at_or_below};
 use crate::engine::wire::presentation::{self, Resource};
 use crate::engine::wire::reply::Section;
+use crate::engine::wire::text::NameText;
 use text::{Given, Text};
 
 /// One `template`.
@@ -82,9 +83,16 @@ pub fn say<'t>(templates: &'t [Template], asked: Asked<'_>) -> Option<Said<'t>> 
     None
 }
 
-/// Whether any of `templates` may have a say about a name.
+/// Whether any of `templates` may have a say about a name, for some class and type.
 pub fn concerns(templates: &[Template], name: &[u8]) -> bool {
-    templates.iter().any(|template| template.zone(name).is_some())
+    let has_say = |template: &Template, text: &NameText| {
+        template.find(text.as_str()).is_some() || !template.falls_through(name)
+    };
+    let mut holding = templates.iter().filter(|template| template.zone(name).is_some()).peekable();
+    holding.peek().is_some() && {
+        let text = NameText::of(name);
+        holding.any(|template| has_say(template, &text))
+    }
 }
 
 /// The parts of a name that matched.
@@ -152,7 +160,6 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::engine::wire::text::NameText;
 
     fn name(text: &str) -> Name {
         Name::from_text(text).expect("a name")
@@ -223,5 +230,11 @@ mod tests {
         first.fallthrough = Some(Vec::new());
         assert_eq!(said(&both(&first), "b.example", 1), "b.example. 2 [192, 0, 2, 2]");
         assert_eq!(said(&both(&first), "a.example", 1), "a.example. 1 [192, 0, 2, 1]");
+        // Who may be concerned is known without the type.
+        for (asked, expected) in [("a.example", true), ("b.example", false), ("a.test", false)] {
+            assert_eq!(concerns(&[first.clone()], name(asked).wire()), expected, "{asked}");
+        }
+        first.fallthrough = None;
+        assert!(concerns(&[first], name("b.example").wire()));
     }
 }
