@@ -100,6 +100,7 @@ impl Engine {
             rounds,
             guise: Guise::Own,
             waited: None,
+            is_last_word: false,
             turn,
             fact_key,
             names,
@@ -123,8 +124,12 @@ impl Engine {
             // Only well-formed queries become an `Ask`; nothing is sent for anything else.
             return Reply { len: 0, facts: NOBODY, renew: None };
         };
-        let (mut desk, _) = self.desk((query, &question), Some(0), now, scratch, out);
-        let mut reply = desk.conclude_rewritten(ask, outcome);
+        let (mut desk, key) = self.desk((query, &question), Some(0), now, scratch, out);
+        let translation = ask.company.as_ref().and_then(|company| company.translation.as_ref());
+        let mut reply = match translation {
+            Some(translation) => desk.conclude_translated(ask.block, translation, outcome, key),
+            None => desk.conclude_rewritten(ask, outcome),
+        };
         reply.facts.shortcut = ask.shortcut;
         reply
     }

@@ -49,6 +49,8 @@ pub(super) struct Desk<'a> {
     pub(super) guise: Guise,
     /// What a client under `dns64` waited for, if it did.
     pub(super) waited: Option<(&'a Translation, &'a Outcome)>,
+    /// Whether the client waits no longer, whatever is not known yet.
+    pub(super) is_last_word: bool,
     pub(super) turn: &'a mut u32,
     pub(super) fact_key: &'a mut KeyBuffer,
     pub(super) names: &'a mut Vec<u8>,
@@ -81,6 +83,7 @@ impl<'a> Desk<'a> {
             rounds: self.rounds,
             guise,
             waited: None,
+            is_last_word: self.is_last_word,
             turn: self.turn,
             fact_key: self.fact_key,
             names: self.names,

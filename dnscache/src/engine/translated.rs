@@ -88,6 +88,26 @@ impl Desk<'_> {
         Verdict::Reply(Reply { renew, ..reply.unwrap_or_else(|| refuse(self)) })
     }
 
+    /// The reply to a client that waits no longer: the question it waited for came to nothing, or
+    /// it has waited long enough for an expired answer (RFC 8767 section 5).
+    pub(super) fn conclude_translated(
+        &mut self,
+        id: BlockId,
+        translation: &Translation,
+        outcome: &Outcome,
+        key: &mut KeyBuffer,
+    ) -> Reply {
+        let block = self.engine.block(id);
+        let mut desk = self.asking(self.question, Guise::Translated);
+        desk.waited = Some((translation, outcome));
+        desk.is_last_word = true;
+        let dns64 = block.config.dns64.as_ref();
+        match dns64.map(|dns64| desk.settle_translated(id, block, dns64, key)) {
+            Some(Verdict::Reply(reply)) => reply,
+            _ => desk.refuse(id, block, rcode::SERVFAIL, None, Source::Refusal),
+        }
+    }
+
     /// What came of the question on the desk, or what is known about it.
     fn settle_or_conclude(
         &mut self,
@@ -100,7 +120,14 @@ impl Desk<'_> {
             return Verdict::Reply(self.conclude_rewritten(ask, outcome));
         }
         key.set_name(self.question.name());
-        self.settle(id, block, key)
+        match self.settle(id, block, key) {
+            Verdict::Ask(ask) if self.is_last_word => {
+                let stale = ask.stale.clone().map(Outcome::Stale);
+                let outcome = stale.unwrap_or(NOT_KNOWN);
+                Verdict::Reply(self.conclude_rewritten(&ask, &outcome))
+            }
+            verdict => verdict,
+        }
     }
 
     /// Whether the reply that was written is one that addresses of IPv4 take the place of: any but
@@ -159,6 +186,9 @@ impl Desk<'_> {
     }
 }
 
+/// What a question comes to that cannot be waited for.
+const NOT_KNOWN: Outcome = Outcome::Failed { rcode: rcode::SERVFAIL, extended_error: None };
+
 /// Signatures of addresses that are no longer there sign nothing.
 fn is_kept(told: &Told) -> bool {
     told.rtype != rtype::RRSIG || told.rdata.first_chunk() != Some(&rtype::A.to_be_bytes())
@@ -182,16 +212,15 @@ fn asked_for_a(question: &Question<'_>) -> Vec<u8> {
     asked
 }
 
-/// The client waits for the question in `translation`. Its own key is one that nothing is kept
-/// under, since what it gets is put together every time.
+/// The client waits for the question in `translation`, no longer than that question's clients do
+/// where an expired answer is known. Its own key is one that nothing is kept under, since what it
+/// gets is put together every time.
 fn put_off(translation: Translation, key: &mut KeyBuffer) -> Verdict {
     let (Translation::Native(awaited) | Translation::Mapped(awaited, _)) = &translation;
     let awaited = Ask::clone(awaited);
     let own = key.complete(awaited.route, rtype::AAAA, class::NONE, Flags::default());
     Verdict::Ask(Ask {
         key: Key::from(own),
-        stale: None,
-        client_timer_millis: 0,
         renewal: false,
         shortcut: Shortcut::NotAnExpansion,
         audits: None,
