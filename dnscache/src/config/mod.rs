@@ -293,6 +293,27 @@ pub struct Forward {
     pub tls: Option<Tls>,
     /// `tls_servername`.
     pub tls_server_name: Option<String>,
+    /// `max_age`: a connection is replaced by a new one before it is older than this; zero: never;
+    /// `None`: two minutes for connections without TLS, never for others.
+    pub max_age: Option<Duration>,
+    /// `endpoints NAMESPACE/SERVICE`: the Service whose endpoints are asked instead of `to` as
+    /// long as they are known.
+    pub endpoints: Option<ServiceName>,
+}
+
+/// A Service of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// One TO of a `forward`.

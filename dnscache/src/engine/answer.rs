@@ -372,7 +372,8 @@ impl Desk<'_> {
             return Some(self.ask_if_desired(id, block, ask(None, 0, false)));
         }
         let client_timer_millis = cache.client_timer_millis();
-        if !found.record().renewal().has_failed() && client_timer_millis > 0 {
+        let may_wait = client_timer_millis > 0 && !route.health.is_silent();
+        if may_wait && !found.record().renewal().has_failed() {
             let ask = ask(copy(&found), client_timer_millis, false);
             return Some(self.ask_if_desired(id, block, ask));
         }

@@ -201,7 +201,7 @@ impl Desk<'_> {
             true => Synthesised::Expired {
                 entry: Arc::new(found.record().into()),
                 mark,
-                has_failed: found.record().renewal().has_failed(),
+                has_failed: found.record().renewal().has_failed() || way.route.health.is_silent(),
             },
             false => Synthesised::None,
         }

@@ -202,6 +202,8 @@ fn forward() -> config::Forward {
         failfast: false,
         tls: None,
         tls_server_name: None,
+        max_age: None,
+        endpoints: None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::environment::Environment;
 use super::super::{ConfigError, Forward, Policy, Tls, TransportPolicy, Upstream, registry};
 use super::arguments::{Arguments, duration, error_at, number, unknown};
 use super::listen::{address, split_port};
-use super::{Warnings, zones};
+use super::{Warnings, endpoints, zones};
 
 /// `forward FROM TO... { ... }`.
 pub(super) fn forward(
@@ -33,6 +33,7 @@ pub(super) fn forward(
         args.finish()?;
     }
     check_tls(&forward, line)?;
+    endpoints::check(&forward, line)?;
     Ok(forward)
 }
 
@@ -60,6 +61,8 @@ fn read_option(
         "failover" => failover(forward, args)?,
         "failfast_all_unhealthy_upstreams" => forward.failfast = true,
         "tls" => forward.tls = Some(tls(args)?),
+        "max_age" => forward.max_age = Some(endpoints::max_age(args)?),
+        "endpoints" => forward.endpoints = Some(endpoints::service(args)?),
         "tls_servername" => forward.tls_server_name = Some(server_name(args)?),
         _ => return Err(unknown(option, "options of forward", &OPTIONS, &ABSENT)),
     }
@@ -229,16 +232,20 @@ fn defaults(line: &Directive, from: Name) -> Forward {
         failfast: false,
         tls: None,
         tls_server_name: None,
+        max_age: None,
+        endpoints: None,
     }
 }
 
 const TO_EXPECTED: &str = "an upstream: an IP address (`10.0.0.10`, `10.0.0.10:53`, \
     `tls://9.9.9.9`) or the path of a resolv.conf with a `/` in it";
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 15] = [
     "except",
     "force_tcp",
     "prefer_udp",
     "expire",
+    "max_age",
+    "endpoints",
     "max_fails",
     "max_connect_attempts",
     "tls",
@@ -250,10 +257,9 @@ const OPTIONS: [&str; 13] = [
     "failfast_all_unhealthy_upstreams",
 ];
 /// What CoreDNS has besides.
-const ABSENT: [&str; 9] = [
+const ABSENT: [&str; 8] = [
     "next",
     "next_on_nodata",
-    "max_age",
     "max_idle_conns",
     "read_timeout",
     "doh",

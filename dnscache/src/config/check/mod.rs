@@ -7,6 +7,7 @@
 mod acl;
 mod arguments;
 mod cache;
+mod endpoints;
 mod forward;
 mod hosts;
 mod hot;

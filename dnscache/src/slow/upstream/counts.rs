@@ -22,8 +22,8 @@ pub struct UpstreamCounts {
     others: Arc<PeerCounts>,
 }
 
-/// Addresses that get numbers of their own. resolv.conf may name new ones for as long as we run;
-/// those beyond this share the label [`OTHERS`].
+/// Addresses that get numbers of their own. resolv.conf and a Service may name new ones for as long
+/// as we run: one that is asked no more makes room, and those beyond this share the label [`OTHERS`].
 const PEERS_MAX: usize = 64;
 
 /// The label of all upstreams beyond the first 64.
@@ -52,7 +52,9 @@ impl UpstreamCounts {
             return Arc::clone(counts);
         }
         if peers.len() >= PEERS_MAX {
-            return Arc::clone(&self.others);
+            let unused = peers.iter().position(|(_, counts)| Arc::strong_count(counts) == 1);
+            let Some(unused) = unused else { return Arc::clone(&self.others) };
+            peers.remove(unused);
         }
         let counts = Arc::new(PeerCounts::default());
         peers.push((address, Arc::clone(&counts)));
@@ -239,13 +241,23 @@ mod tests {
     fn labels_are_bounded() {
         let counts = UpstreamCounts::default();
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        for port in 1..=200 {
-            counts.peer(address(port)).probe_failed();
-        }
+        let asked: Vec<_> = (1..=200).map(|port| counts.peer(address(port))).collect();
+        asked.iter().for_each(|counts| counts.probe_failed());
         let upstreams = counts.snapshot().upstreams;
         assert_eq!(upstreams.len(), PEERS_MAX + 1);
         assert_eq!(upstreams[PEERS_MAX].to, OTHERS);
         assert_eq!(upstreams[PEERS_MAX].healthcheck_failures, 200 - PEERS_MAX as u64);
         assert!(Arc::ptr_eq(&counts.peer(address(1)), &counts.peer(address(1))));
+    }
+
+    #[test]
+    fn an_address_that_is_asked_no_more_makes_room() {
+        let counts = UpstreamCounts::default();
+        for port in 1..=500 {
+            counts.peer(SocketAddr::from(([127, 0, 0, 1], port))).probe_failed();
+        }
+        let upstreams = counts.snapshot().upstreams;
+        assert_eq!(upstreams[PEERS_MAX - 1].to, "127.0.0.1:500");
+        assert_eq!(upstreams[PEERS_MAX].healthcheck_failures, 0);
     }
 }

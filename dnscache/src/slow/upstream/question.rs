@@ -74,6 +74,7 @@ impl<T: FnOnce(Told) + Send + 'static> Question<T> {
                 attempts_max: config.max_attempts,
                 carrier,
                 deadline,
+                latest: &|| in_flight.route().peers(),
             };
             let told = walk(&key, peers, &terms, first).await;
             drop(in_flight);
@@ -89,7 +90,7 @@ impl<T> Tried<T> {
         let digest = digest(&self.question.key, message);
         let failover = &self.question.in_flight.route().config.failover;
         if digest.as_ref().is_ok_and(|digest| !failover.contains(&digest.rcode.into())) {
-            self.first.counts.replied(response_code(&digest, message), self.sent.elapsed());
+            self.first.replied(response_code(&digest, message), self.sent.elapsed());
             return digest.ok();
         }
         None

@@ -2,8 +2,9 @@
 //!
 //! Tries overlap: the next upstream is asked when one fails or stays silent for [`SILENCE`],
 //! while the earlier ones may still answer; the first good answer wins. An upstream is asked at
-//! most [`TRIES_MAX`] times per carrier for one question (RFC 9520 section 3.1), not again once
-//! it has answered with a failure, and all within the caller's deadline.
+//! most [`TRIES_MAX`] times per carrier for one question (RFC 9520 section 3.1), not counting those
+//! lost with a connection, not again once it has answered with a failure or left the route, and all
+//! within the caller's deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::SILENCE;
 use super::peer::{Carrier, Manner, Peer};
-use crate::engine::Failure;
+use crate::clock;
 use crate::engine::cache::key::Key;
 use crate::engine::wire::answer::{Class, Digest, digest};
 use crate::engine::wire::header::rcode;
+use crate::engine::{Failure, Now};
 use crate::slow::Told;
 use crate::slow::exchange::Trouble;
 
@@ -32,6 +34,9 @@ pub struct Terms<'a> {
     pub carrier: Carrier,
     /// When the question ends, answered or not.
     pub deadline: Instant,
+    /// The upstreams of the route at the time of the call, for a walk that finds one of its own
+    /// gone.
+    pub latest: &'a (dyn Fn() -> Arc<Vec<Arc<Peer>>> + Sync),
 }
 
 /// Asks `peers` in their order until one gives an answer. The first of them was asked already if
@@ -52,6 +57,7 @@ pub async fn walk(
     let arrived = timeout_at(terms.deadline, async {
         loop {
             let now = Instant::now();
+            walk.meet_successors(now);
             let due = walk.next(now);
             if let Next::Launch(index) = due {
                 let flight = walk.launch(index, now, key.clone());
@@ -97,16 +103,24 @@ pub enum News {
 
 /// Tries per upstream and carrier for one question.
 pub const TRIES_MAX: u8 = 3;
+/// Upstreams one question may come to know: those of a route, all of them replaced once.
+const CANDIDATES_MAX: usize = 128;
 /// From one try to the next at another upstream, after the first two.
 const STEP: Duration = Duration::from_secs(1);
 /// From an upstream's first try to its second, and from its second to its third, if it is silent.
 const AGAIN: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(1500)];
-/// From a refused connection to the next try at the same upstream, which may be starting.
-const REST: Duration = Duration::from_millis(250);
+/// From a first and a second refusal to the next try at the same upstream, which may be starting:
+/// three tries in half a second would all come too early for a server that takes a second.
+const REST: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1250)];
+/// Connections lost under a question that do not count as a try: an upstream that closes them after
+/// each reply has not read the others.
+const LOST_FREE: u8 = 2;
 
 /// The state of one question.
 struct Walk<'a> {
     terms: &'a Terms<'a>,
+    /// When it began.
+    began: Now,
     candidates: Vec<Candidate>,
     /// To be asked at once, whatever the pace: the way forward is known.
     urgent: Option<usize>,
@@ -129,10 +143,14 @@ struct Candidate {
     in_flight: u8,
     /// Whether it said all it has to say.
     spent: bool,
+    /// Whether it left the route: what it was asked it may still answer.
+    gone: bool,
     /// Whether it showed that it does not understand EDNS.
     plain: bool,
     /// Connections that ended under this question, or could not be had.
     ended: u8,
+    /// Those of them that could not be had, or gave no reply at all.
+    refusals: u8,
     not_before: Instant,
 }
 
@@ -187,18 +205,10 @@ impl Next {
 
 impl<'a> Walk<'a> {
     fn new(peers: Vec<Arc<Peer>>, terms: &'a Terms<'a>, now: Instant) -> Self {
-        let candidate = |peer: Arc<Peer>| Candidate {
-            carrier: if peer.tls { Carrier::Stream } else { terms.carrier },
-            peer,
-            tries: [0; 2],
-            in_flight: 0,
-            spent: false,
-            plain: false,
-            ended: 0,
-            not_before: now,
-        };
+        let candidate = |peer| Candidate::new(peer, terms.carrier, now);
         Self {
             terms,
+            began: clock::now(),
             candidates: peers.into_iter().map(candidate).collect(),
             urgent: None,
             next_at: now,
@@ -210,15 +220,37 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Has the upstreams that took the place of one that is gone among those to ask. As many as a
+    /// route has can join, whatever comes and goes while the question waits.
+    fn meet_successors(&mut self, now: Instant) {
+        let mut has_left = false;
+        for known in &mut self.candidates {
+            has_left |= known.peer.is_gone() && !known.gone;
+            known.gone = known.peer.is_gone();
+        }
+        if !has_left {
+            return;
+        }
+        for peer in (self.terms.latest)().iter() {
+            let is_known = self.candidates.iter().any(|known| Arc::ptr_eq(&known.peer, peer));
+            if !is_known && self.candidates.len() < CANDIDATES_MAX {
+                let candidate = Candidate::new(Arc::clone(peer), self.terms.carrier, now);
+                self.candidates.push(candidate);
+            }
+        }
+    }
+
     /// Whom to ask next: those asked least often first, in their order.
     fn next(&mut self, now: Instant) -> Next {
         if self.terms.attempts_max > 0 && self.launched >= self.terms.attempts_max {
             return Next::Nobody;
         }
-        if let Some(index) = self.urgent.take()
-            && self.candidates[index].may_try()
-        {
-            return Next::Launch(index);
+        if let Some(index) = self.urgent.take() {
+            if self.candidates[index].may_try() {
+                return Next::Launch(index);
+            }
+            // Not this one any more: the next one is as urgent.
+            self.next_at = now;
         }
         let open = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.may_try());
         let Some((index, candidate)) =
@@ -275,7 +307,6 @@ impl<'a> Walk<'a> {
                 let digest = digest(key, &message);
                 self.candidates[landed.index]
                     .peer
-                    .counts
                     .replied(response_code(&digest, &message), landed.took);
                 self.weigh(landed.index, landed.manner, digest, now)
             }
@@ -332,11 +363,8 @@ impl<'a> Walk<'a> {
     fn stumble(&mut self, index: usize, edns: bool, trouble: Trouble, now: Instant) {
         match trouble {
             Trouble::Silent => self.heard_nothing = true,
-            Trouble::Lost => {
-                self.broken = true;
-                self.candidates[index].ended += 1;
-                self.urgent = Some(index);
-            }
+            Trouble::Unreachable if self.candidates[index].is_alive(self.began) => self.lose(index),
+            Trouble::Lost => self.lose(index),
             Trouble::Unread if edns => self.retry_plain(index),
             Trouble::Unread | Trouble::Broken => {
                 self.broken = true;
@@ -344,11 +372,21 @@ impl<'a> Walk<'a> {
             }
             Trouble::Unreachable | Trouble::Exhausted => {
                 self.heard_nothing |= trouble == Trouble::Unreachable;
-                self.candidates[index].ended += 1;
-                self.candidates[index].not_before = now + REST;
+                let candidate = &mut self.candidates[index];
+                let rest = REST[usize::from(candidate.refusals).min(REST.len() - 1)];
+                candidate.not_before = now + rest;
+                candidate.refusals += 1;
+                candidate.ended += 1;
                 self.next_at = now;
             }
         }
+    }
+
+    /// A connection ended under the question, which goes on at the same upstream.
+    fn lose(&mut self, index: usize) {
+        self.broken = true;
+        self.candidates[index].lose();
+        self.urgent = Some(index);
     }
 
     fn retry_plain(&mut self, index: usize) {
@@ -385,8 +423,38 @@ impl<'a> Walk<'a> {
 }
 
 impl Candidate {
+    fn new(peer: Arc<Peer>, carrier: Carrier, now: Instant) -> Self {
+        Self {
+            carrier: if peer.tls { Carrier::Stream } else { carrier },
+            peer,
+            tries: [0; 2],
+            in_flight: 0,
+            spent: false,
+            gone: false,
+            plain: false,
+            ended: 0,
+            refusals: 0,
+            not_before: now,
+        }
+    }
+
+    /// Notes that a connection ended under the question.
+    fn lose(&mut self) {
+        self.ended += 1;
+        if self.ended <= LOST_FREE {
+            let tries = &mut self.tries[self.carrier as usize];
+            *tries = tries.saturating_sub(1);
+        }
+    }
+
+    /// Whether it was heard since the question began: then a connection it ended without a reply is
+    /// one more it closed on others, not a refusal.
+    fn is_alive(&self, began: Now) -> bool {
+        self.ended < LOST_FREE && self.peer.heard_since(began)
+    }
+
     fn may_try(&self) -> bool {
-        !self.spent && self.tries[self.carrier as usize] < TRIES_MAX
+        !self.spent && !self.gone && self.tries[self.carrier as usize] < TRIES_MAX
     }
 }
 

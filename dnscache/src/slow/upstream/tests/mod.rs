@@ -1,5 +1,6 @@
 //! Questions to scripted upstreams on the loopback.
 
+mod changes;
 mod datagrams;
 mod health;
 mod order;
@@ -184,6 +185,8 @@ fn forward(to: &[SocketAddr]) -> Forward {
         failfast: false,
         tls: None,
         tls_server_name: None,
+        max_age: None,
+        endpoints: None,
         health_check_domain: Name::root(),
         health_check_recursion: false,
     }
