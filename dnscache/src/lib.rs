@@ -24,6 +24,7 @@ pub mod server;
 pub mod counts;
 pub mod admin;
 pub mod top;
+pub mod kubernetes;
 pub mod logging;
 pub mod bind;
 pub mod places;

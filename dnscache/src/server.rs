@@ -1,10 +1,11 @@
 //! Joins the parts: start, reload, drain.
 //!
 //! [`run`] is the whole life of the process. `running` has the parts while they run and puts a
-//! configuration in force; `follow` keeps an eye on files and loops; `readings` tells the metrics
+//! configuration in force; `cluster` asks the Kubernetes API; `follow` keeps an eye on files and loops; `readings` tells the metrics
 //! where the numbers are.
 
 mod running;
+mod cluster;
 mod follow;
 mod pages;
 mod readings;

@@ -108,6 +108,9 @@ impl Collector for Collected {
         if let Some(read) = &sources.forwards {
             families::forwards(&mut sheet, &read())?;
         }
+        if let Some(read) = &sources.kubernetes {
+            families::kubernetes(&mut sheet, &read())?;
+        }
         if let Some(read) = &sources.hosts {
             families::hosts(&mut sheet, &read())?;
         }
@@ -251,6 +254,7 @@ mod tests {
             searches: Some(Box::new(move || vec![contradicted.clone()])),
             refreshes: Some(Box::new(move || refreshed.clone())),
             forwards: Some(Box::new(move || forwards.clone())),
+            kubernetes: None,
             hosts: Some(Box::new(move || hosts.clone())),
             reload: Some(Box::new(move || reload.clone())),
             hot: None,

@@ -25,6 +25,8 @@ pub struct Sources {
     pub refreshes: Option<Source<RefreshReading>>,
     /// What `forward` did.
     pub forwards: Option<Source<ForwardReading>>,
+    /// What is asked of the Kubernetes API.
+    pub kubernetes: Option<Source<KubernetesReading>>,
     /// What `hosts` knows.
     pub hosts: Option<Source<HostsReading>>,
     /// What `reload` did.
@@ -154,6 +156,32 @@ pub struct ConnectionReading {
     pub hits: u64,
     /// Questions that had to open one.
     pub misses: u64,
+}
+
+/// What is asked of the Kubernetes API.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct KubernetesReading {
+    /// By Service, in the order of their names.
+    pub endpoints: Vec<EndpointsReading>,
+    /// Whether the node is marked as ready, and the attempts that failed; `None`: it is left alone.
+    pub mark: Option<(bool, u64)>,
+}
+
+/// What is known of the endpoints of one Service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointsReading {
+    /// The `service` label: `NAMESPACE/SERVICE`.
+    pub service: String,
+    /// Endpoints that are asked.
+    pub endpoints: u64,
+    /// Whether the API tells of changes now.
+    pub is_watching: bool,
+    /// Seconds since the API was heard; `None`: never.
+    pub age_secs: Option<f64>,
+    /// Times it could not be asked.
+    pub failures: u64,
+    /// Slices left out because there were too many.
+    pub ignored: u64,
 }
 
 /// What `hosts` knows.

@@ -7,6 +7,8 @@
 //! Flags about the node (interface, packet rules, templates) are read and kept here whether or not
 //! anything acts on them, so that a manifest's arguments start this program unchanged.
 
+mod kubernetes;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
+
+pub use kubernetes::KubernetesFlags;
 
 use super::check::DIRECTIVES;
 use super::duration;
@@ -132,6 +136,10 @@ pub struct Flags {
     /// Address that takes the place of __PROMETHEUS__ENDPOINT__ in the template
     #[arg(long, value_name = "ADDRESS", default_value = ":9253", help_heading = NODE)]
     pub prometheus_listen_address: String,
+
+    /// What is done to the node
+    #[command(flatten)]
+    pub kubernetes: KubernetesFlags,
 }
 
 /// What one `-localip` holds; clap takes a plain `Vec` for a flag that is given several times.

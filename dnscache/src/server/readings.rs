@@ -45,6 +45,7 @@ pub fn sources(
         searches: Some(Box::new(move || searches(&searching))),
         refreshes: Some(Box::new(move || refreshes(&refreshing))),
         forwards: Some(Box::new(move || forwards(&upstreams))),
+        kubernetes: None,
         hosts: config.blocks.iter().any(|block| block.hosts.is_some()).then(
             || -> Box<dyn Fn() -> HostsReading + Send + Sync> { Box::new(move || hosts(&hosting)) },
         ),

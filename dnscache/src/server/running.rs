@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::Cluster;
 use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
 use super::pages::AdminPages;
 use super::readings::sources;
@@ -59,6 +60,7 @@ pub struct Running {
     limits: Arc<TcpLimits>,
     routes: Routes<Route>,
     wires: HashMap<RouteId, Wire>,
+    cluster: Cluster,
     misses: (CancellationToken, JoinHandle<()>),
     counts: Counts,
     admin: AdminPages,
@@ -143,6 +145,7 @@ impl Running {
             limits: Arc::new(TcpLimits::for_this_process()),
             routes,
             wires: HashMap::new(),
+            cluster: Cluster::default(),
             misses,
             admin: AdminPages::new(),
             counts,
@@ -155,6 +158,10 @@ impl Running {
             refused: None,
             mistake: None,
         };
+        if let Some(marks) = flags.kubernetes.marks()? {
+            let (plans, routes) = (Arc::clone(&running.plans), Arc::clone(&running.routes));
+            running.cluster.mark_node(marks, plans, routes);
+        }
         running.put_in_force(config).await?;
         anyhow::ensure!(!running.streams.is_empty(), "no address can be served");
         Ok(running)
@@ -305,9 +312,12 @@ impl Running {
         self.leave_addresses(&config);
         *self.shelf() = shelf;
         self.replace_routes(wires);
+        self.cluster.put_in_force(&config, listen_addresses(&config));
         self.plans.store(Arc::clone(&plan));
         self.serve(grounds);
-        let sources = sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
+        let mut sources =
+            sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
+        sources.kubernetes = self.cluster.source();
         self.admin.serve(pages, sources).await;
         self.follow(&config, &plan, hosts);
         self.config = config;
@@ -354,10 +364,11 @@ impl Running {
 
     /// The routes of a configuration: those that are made of the same stay, with their connections.
     fn make_wires(
-        &self,
+        &mut self,
         config: &Config,
         engine: &crate::engine::Engine,
     ) -> anyhow::Result<HashMap<RouteId, Wire>> {
+        self.cluster.prepare(&listen_addresses(config));
         let mut wires = HashMap::new();
         for (block, made) in config.blocks.iter().zip(engine.blocks()) {
             for way in &made.routes {
@@ -366,12 +377,17 @@ impl Running {
                 let made_of = (forward.clone(), block.bufsize);
                 let route = match self.wires.get(&way.id) {
                     Some(wire) if wire.is_made_of(&made_of) => Arc::clone(&wire.route),
-                    _ => Route::start(
-                        forward,
-                        block.bufsize,
-                        Arc::clone(&way.health),
-                        Arc::clone(&self.counts.upstreams),
-                    )?,
+                    _ => {
+                        let (health, counts) = (&way.health, &self.counts.upstreams);
+                        let route = Route::start(
+                            forward,
+                            block.bufsize,
+                            Arc::clone(health),
+                            Arc::clone(counts),
+                        )?;
+                        self.cluster.feed(forward, &route);
+                        route
+                    }
                 };
                 wires.insert(way.id, Wire { made_of, route });
             }

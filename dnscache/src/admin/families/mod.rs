@@ -6,6 +6,7 @@
 
 mod blocks;
 mod forwards;
+mod kubernetes;
 mod search;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use std::fmt;
 
 pub(super) use blocks::blocks;
 pub(super) use forwards::forwards;
+pub(super) use kubernetes::kubernetes;
 pub(super) use search::{refreshes, searches};
 
 use super::sheet::{Labels, Sheet};
