@@ -44,11 +44,21 @@ const SOCKETS: u64 = 4;
 impl Load {
     /// Asks `query` (its ID does not matter) `per_second` times a second.
     pub fn start(server: SocketAddr, query: &Message, per_second: u64, judge: Judge) -> Self {
+        Self::start_many(server, std::slice::from_ref(query), per_second, judge)
+    }
+
+    /// Asks `queries` in turn, `per_second` questions a second in all.
+    pub fn start_many(
+        server: SocketAddr,
+        queries: &[Message],
+        per_second: u64,
+        judge: Judge,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..SOCKETS).map(|_| {
             let (stop, judge) = (stop.clone(), judge.clone());
-            let packet = query.write();
-            thread::spawn(move || one_socket(server, &packet, per_second / SOCKETS, &stop, &judge))
+            let packets: Vec<_> = queries.iter().map(Message::write).collect();
+            thread::spawn(move || one_socket(server, packets, per_second / SOCKETS, &stop, &judge))
         });
         Self { threads: threads.collect(), stop }
     }
@@ -75,7 +85,7 @@ type Pending = Vec<AtomicU64>;
 
 fn one_socket(
     server: SocketAddr,
-    packet: &[u8],
+    packets: Vec<Vec<u8>>,
     per_second: u64,
     stop: &AtomicBool,
     judge: &Judge,
@@ -89,7 +99,7 @@ fn one_socket(
     let started = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| receive(&socket, &pending, started, &done, judge, &tally));
-        let sent = send(&socket, packet, per_second, &pending, started, stop);
+        let sent = send(&socket, packets, per_second, &pending, started, stop);
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end && open(&pending) > 0 {
             thread::sleep(Duration::from_millis(5));
@@ -108,13 +118,12 @@ fn open(pending: &Pending) -> u64 {
 
 fn send(
     socket: &UdpSocket,
-    packet: &[u8],
+    mut packets: Vec<Vec<u8>>,
     per_second: u64,
     pending: &Pending,
     started: Instant,
     stop: &AtomicBool,
 ) -> u64 {
-    let mut packet = packet.to_vec();
     let mut sent = 0;
     while !stop.load(Ordering::SeqCst) {
         let due = started.elapsed().as_micros() as u64 * per_second / 1_000_000;
@@ -125,10 +134,12 @@ fn send(
                 // A whole turn of IDs ago and still not answered: wait rather than lose count.
                 break;
             }
+            let turn = sent as usize % packets.len();
+            let packet = &mut packets[turn];
             packet[..2].copy_from_slice(&id.to_be_bytes());
             asked.store(started.elapsed().as_micros() as u64 + 1, Ordering::SeqCst);
             // A refused datagram is a lost question; it shows as one that stays pending.
-            let _ = socket.send(&packet);
+            let _ = socket.send(packet);
             sent += 1;
         }
         thread::sleep(Duration::from_millis(1));

@@ -1,6 +1,7 @@
 //! What the tests stand on: messages, zones, a scripted upstream, clients, the running program,
 //! and conversations written as data.
 
+pub mod api_server;
 pub mod c_program;
 pub mod client;
 pub mod conversation;

@@ -3,9 +3,11 @@
 mod admin;
 mod commandline;
 mod conversations;
+mod endpoints;
 mod libc;
 mod load;
 mod manifest;
+mod outages;
 mod packets;
 mod peers;
 mod properties;
