@@ -56,6 +56,30 @@ fn a_hit_among_many_names_allocates_nothing() {
     assert_eq!(allocations.count_total, 0);
 }
 
+/// Rules of every kind, none of which is for the names asked.
+const RULES: &str = "hotnames off
+ rewrite name old.test new.test
+ rewrite name suffix .corp .test answer auto
+ rewrite name prefix x- y-
+ rewrite name regex ^(.*)-eu[.]test[.]$ {1}.test
+ rewrite ttl substring .cdn. 5
+ rewrite type ANY HINFO
+ template IN A made {
+  match ^ip-([0-9]+)[.]
+  answer \"{{ .Name }} 60 IN A 192.0.2.{{ index .Match 1 }}\"
+ }
+ dns64
+ cache {";
+
+#[test]
+fn a_hit_under_rules_for_other_names_allocates_nothing() {
+    let mut client = Client::of(&COREFILE.replacen("cache {", RULES, 1));
+    let packet = query("name", "example", qtype::A);
+    client.know(&packet, &Saying::Addresses(2).message("name"));
+    let allocations = allocations(|| assert!(matches!(client.ask(&packet), Verdict::Reply(_))));
+    assert_eq!(allocations, 0);
+}
+
 #[test]
 fn a_name_that_is_followed_is_counted_without_allocating() {
     let names = HotNames::new(100);

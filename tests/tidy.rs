@@ -1,5 +1,6 @@
 //! What the source tree must not contain, read from the sources themselves.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// No file may be longer; a longer one does two things.
@@ -188,6 +189,54 @@ fn the_architecture_names_every_module() {
         (!is_test && !is_named).then(|| format!("{} is not mentioned", file.display()))
     });
     none(faults);
+}
+
+/// `tests/threats.md` names what shows each of its cases: tests, and files that tests play.
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let table = read("tests/threats.md");
+    let tests = names_of_tests();
+    let exists = |name: &str| match name.contains('/') {
+        true => root().join("tests/data").join(name).is_file() || root().join(name).exists(),
+        false => tests.contains(name),
+    };
+    let mut faults = Vec::new();
+    for (number, line) in table.lines().enumerate() {
+        let names: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+        if line.starts_with("- ") && names.is_empty() {
+            faults.push(format!("tests/threats.md:{}: no test", number + 1));
+        }
+        let missing = names.into_iter().filter(|name| !exists(name));
+        faults.extend(missing.map(|name| format!("tests/threats.md:{}: {name}", number + 1)));
+    }
+    // A row is a heading with a case at least below it.
+    let rows = table.split("\n### ").skip(1);
+    let empty = rows.filter(|row| !row.contains("\n- "));
+    faults.extend(empty.map(|row| format!("{}: no case", row.lines().next().unwrap_or(""))));
+    none(faults.into_iter());
+}
+
+/// What is said of panics in `tests/threats.md` holds only where they unwind.
+#[test]
+fn panics_unwind_in_every_profile() {
+    let manifest = read("Cargo.toml");
+    none(manifest.lines().filter(|line| line.trim().starts_with("panic")).map(str::to_owned));
+}
+
+/// The functions below a `#[test]` (or tokio's) of all sources.
+fn names_of_tests() -> HashSet<String> {
+    let mut names = HashSet::new();
+    for (_, text) in sources(&["dnscache", "tests"]) {
+        let mut is_marked = false;
+        for line in text.lines().map(str::trim) {
+            is_marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+            if let Some(function) = function.filter(|_| std::mem::take(&mut is_marked)) {
+                names.extend(function.split(['(', '<']).next().map(str::to_owned));
+            }
+        }
+    }
+    names
 }
 
 /// One line of a source file.

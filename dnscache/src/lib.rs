@@ -17,6 +17,7 @@
 pub mod config;
 pub mod fast;
 pub mod engine;
+pub mod clients;
 pub mod handoff;
 pub mod slow;
 pub mod node;
@@ -25,6 +26,7 @@ pub mod counts;
 pub mod admin;
 pub mod top;
 pub mod probe;
+pub mod kubernetes;
 pub mod logging;
 pub mod bind;
 pub mod places;

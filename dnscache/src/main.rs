@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use dnscache::config::flags::{Flags, LogFormat, LogLevel, plugins_text, version_text};
 use dnscache::logging::{self, Format};
+use dnscache::node::confine::{self, Tasks};
 use dnscache::{probe, server, top};
 use tracing::level_filters::LevelFilter;
 
@@ -43,7 +44,12 @@ fn start(flags: &Flags) -> anyhow::Result<()> {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
+    // Before the first thread: each inherits from the one that starts it.
+    let confined = flags.hardening.confine.then(|| confine::confine(Tasks::of(flags)));
     let _writing = logging::init(format, level, flags.quiet)?;
+    if let Some(confined) = confined {
+        confined.report();
+    }
     server::run(flags)
 }
 

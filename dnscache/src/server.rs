@@ -1,16 +1,23 @@
 //! Joins the parts: start, reload, drain.
 //!
 //! [`run`] is the whole life of the process. `running` has the parts while they run and puts a
-//! configuration in force; `follow` keeps an eye on files and loops; `readings` tells the metrics
-//! where the numbers are.
+//! configuration in force; `cluster` asks the Kubernetes API; `follow` keeps an eye on files and loops; `output` writes down what a
+//! template became; `readings` tells the metrics where the numbers are.
 
 mod running;
+mod addresses;
+mod cluster;
 mod follow;
+mod output;
+mod own;
 mod pages;
 mod readings;
 mod refresh;
 mod sockets;
-mod vitals;
+mod condition;
+mod counts;
+mod snapshots;
+mod vital;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -23,11 +30,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::control::Control;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
-use crate::counts::BlockCounts;
+use crate::counts::{BlockCounts, NodeCounts};
 use crate::engine::Engine;
+use crate::node::Node;
 use crate::node::takeover::Inheritance;
 use crate::node::takeover::elder::Succession;
-use running::{Running, listen_addresses};
+use addresses::listen_addresses;
+use running::Running;
 use sockets::Sockets;
 
 /// What one configuration makes the planes do; replaced whole by a reload.
@@ -66,10 +75,31 @@ fn slow_threads() -> NonZeroUsize {
 }
 
 async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
+    for warning in &flags.warnings {
+        tracing::warn!("{warning}");
+    }
     let mut signals = Signals::listen().context("listening for signals")?;
+    let counts = Arc::default();
+    // Addresses are there before sockets are bound to them, and go after the last answer.
+    let mut node = Node::enter(flags, Arc::clone(&counts)).await?;
+    let outcome = serve(flags, config, &mut node, counts, &mut signals).await;
+    node.leave().await;
+    outcome
+}
+
+/// From the first socket to the last answer.
+async fn serve(
+    flags: &Flags,
+    config: Config,
+    node: &mut Node,
+    counts: Arc<NodeCounts>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
     let mut inheritance = Inheritance::claim(&listen_addresses(&config)).await;
     let elder = inheritance.elder.take();
-    let mut running = Running::start(flags, config, Sockets::new(inheritance)).await?;
+    let mut running = Running::start(flags, config, Sockets::new(inheritance), counts).await?;
+    // Sockets are open, so questions may be led to them.
+    node.keep();
     let (estate, foster) = (running.sockets().estate(), running.sockets().foster());
     let succession = Succession::begin(elder, estate, foster);
     let _control = open_control(flags, &running);
@@ -84,19 +114,22 @@ async fn live(flags: &Flags, config: Config) -> anyhow::Result<()> {
             },
             event = running.next_event() => match event {
                 follow::Event::LookAtCorefile => running.reload(flags, Asked::ByTimer).await,
+                follow::Event::Panicked { part } => anyhow::bail!(
+                    "{part}: the task panicked (see above); ending, to be started again"
+                ),
                 follow::Event::Sound { generation } => running.probe_ended_well(generation),
                 follow::Event::Loop { generation, place } => running.break_loop(generation, &place).await?,
             },
         }
     }
-    drain(running, succession, &mut signals).await;
+    drain(running, succession, node, signals).await;
     Ok(())
 }
 
 /// Opens the control socket. Without it probes fail and everything else works.
 fn open_control(flags: &Flags, running: &Running) -> Option<Control> {
     let path = flags.control.path()?;
-    let opened = Control::open(&path, running.vitals());
+    let opened = Control::open(&path, running.condition());
     let told = opened.inspect_err(|error| {
         let path = path.display();
         tracing::warn!(
@@ -118,7 +151,7 @@ pub(crate) enum Asked {
 
 /// Lameduck, then the end: what was received is answered. A successor that serves already makes
 /// waiting needless and is given the clients' connections. A second signal does not wait.
-async fn drain(mut running: Running, succession: Succession, signals: &mut Signals) {
+async fn drain(mut running: Running, succession: Succession, node: &Node, signals: &mut Signals) {
     let in_order = async {
         let lameduck = running.begin_drain();
         let heir = succession.end().await;
@@ -126,6 +159,7 @@ async fn drain(mut running: Running, succession: Succession, signals: &mut Signa
             tracing::info!(seconds = lameduck.as_secs_f32(), "going on for the time of lameduck");
             tokio::time::sleep(lameduck).await;
         }
+        node.release().await;
         running.drain(heir).await;
     };
     tokio::select! {

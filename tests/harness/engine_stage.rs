@@ -38,6 +38,8 @@ type Inbox = VecDeque<(Vec<u8>, Option<Sent>)>;
 struct Waiting {
     ask: Asking,
     client: Option<WaitingClient>,
+    /// The client's own question, if it waits for another one first.
+    own: Option<Asking>,
 }
 
 struct WaitingClient {
@@ -65,27 +67,44 @@ impl EngineStage {
     fn hand_in(&mut self, client: WaitingClient) {
         let query = client.query();
         let mut out = vec![0; 65_535];
-        match self.engine.answer(&query, self.now, &mut self.scratch, &mut out) {
+        let verdict = self.engine.answer(&query, self.now, &mut self.scratch, &mut out);
+        self.carry_out(client, verdict, out);
+    }
+
+    fn carry_out(&mut self, client: WaitingClient, verdict: Verdict, mut out: Vec<u8>) {
+        match verdict {
             Verdict::Reply(reply) => {
                 out.truncate(reply.len);
                 self.inboxes.entry(client.name).or_default().push_back((out, client.sent));
-                let renewal = reply.renew.map(|ask| Waiting { ask, client: None });
+                let renewal = reply.renew.map(|ask| Waiting { ask, client: None, own: None });
                 self.waiting.extend(renewal);
             }
-            Verdict::Ask(ask) => self.waiting.push_back(Waiting { ask, client: Some(client) }),
+            Verdict::Ask(ask) => {
+                let first = ask.company.as_ref().and_then(|company| company.first.first().cloned());
+                let (ask, own) = match first {
+                    Some(first) => (first, Some(ask)),
+                    None => (ask, None),
+                };
+                self.waiting.push_back(Waiting { ask, client: Some(client), own });
+            }
             Verdict::Drop(_) => {}
         }
     }
 
     fn finish(&mut self, outcome: &Outcome) {
-        let Some(Waiting { ask, client: Some(client) }) = self.current.take() else { return };
+        let Some(Waiting { ask, client: Some(client), own }) = self.current.take() else { return };
         let query = client.query();
         let mut out = vec![0; 65_535];
         let scratch = &mut self.scratch;
+        if let Some(own) = own {
+            let earlier = (&own, outcome);
+            let verdict = self.engine.answer_again(&query, earlier, self.now, scratch, &mut out);
+            return self.carry_out(client, verdict, out);
+        }
         let reply = self.engine.reply(&query, &ask, outcome, self.now, scratch, &mut out);
         out.truncate(reply.len);
         self.inboxes.entry(client.name.clone()).or_default().push_back((out, client.sent.clone()));
-        self.waiting.extend(reply.renew.map(|ask| Waiting { ask, client: None }));
+        self.waiting.extend(reply.renew.map(|ask| Waiting { ask, client: None, own: None }));
     }
 
     fn current_ask(&self) -> Result<&Asking, String> {

@@ -18,6 +18,8 @@ pub struct Tally {
     pub complaint: Option<String>,
     /// Microseconds from question to answer, in ascending order.
     pub latencies_us: Vec<u64>,
+    /// The longest time in which one socket heard no answer, in microseconds.
+    pub longest_gap_us: u64,
 }
 
 impl Tally {
@@ -34,6 +36,7 @@ impl Tally {
         self.bad += part.bad;
         self.complaint = self.complaint.take().or(part.complaint);
         self.latencies_us.extend(part.latencies_us);
+        self.longest_gap_us = self.longest_gap_us.max(part.longest_gap_us);
     }
 
     /// Notes what the judge says of a reply.
@@ -72,11 +75,31 @@ impl Load {
         per_second: u64,
         judge: Judge,
     ) -> Self {
+        Self::spawn(sockets, server, std::slice::from_ref(query), per_second, judge)
+    }
+
+    /// Asks `queries` in turn, `per_second` questions a second in all.
+    pub fn start_many(
+        server: SocketAddr,
+        queries: &[Message],
+        per_second: u64,
+        judge: Judge,
+    ) -> Self {
+        Self::spawn(SOCKETS, server, queries, per_second, judge)
+    }
+
+    fn spawn(
+        sockets: u64,
+        server: SocketAddr,
+        queries: &[Message],
+        per_second: u64,
+        judge: Judge,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..sockets).map(|_| {
             let (stop, judge) = (stop.clone(), judge.clone());
-            let packet = query.write();
-            thread::spawn(move || one_socket(server, &packet, per_second / sockets, &stop, &judge))
+            let packets: Vec<_> = queries.iter().map(Message::write).collect();
+            thread::spawn(move || one_socket(server, packets, per_second / sockets, &stop, &judge))
         });
         Self { threads: threads.collect(), stop }
     }
@@ -98,12 +121,12 @@ type Pending = Vec<AtomicU64>;
 
 fn one_socket(
     server: SocketAddr,
-    packet: &[u8],
+    packets: Vec<Vec<u8>>,
     per_second: u64,
     stop: &AtomicBool,
     judge: &Judge,
 ) -> Tally {
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("a free port");
     socket.connect(server).expect("a loopback address");
     socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout above zero");
     let pending: Pending = (0..=u16::MAX).map(|_| AtomicU64::new(0)).collect();
@@ -112,7 +135,7 @@ fn one_socket(
     let started = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| receive(&socket, &pending, started, &done, judge, &tally));
-        let sent = send(&socket, packet, per_second, &pending, started, stop);
+        let sent = send(&socket, packets, per_second, &pending, started, stop);
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end && open(&pending) > 0 {
             thread::sleep(Duration::from_millis(5));
@@ -131,27 +154,31 @@ fn open(pending: &Pending) -> u64 {
 
 fn send(
     socket: &UdpSocket,
-    packet: &[u8],
+    mut packets: Vec<Vec<u8>>,
     per_second: u64,
     pending: &Pending,
     started: Instant,
     stop: &AtomicBool,
 ) -> u64 {
-    let mut packet = packet.to_vec();
-    let mut sent = 0;
+    let (mut sent, mut forgone) = (0, 0);
     while !stop.load(Ordering::SeqCst) {
         let due = started.elapsed().as_micros() as u64 * per_second / 1_000_000;
-        while sent < due {
+        // A generator that was held up does not make up for it in a burst that no client sends.
+        let behind_max = per_second / 20 + 1;
+        forgone = due.saturating_sub(sent + behind_max).max(forgone);
+        while sent + forgone < due {
             let id = sent as u16;
             let asked = &pending[usize::from(id)];
             if asked.load(Ordering::SeqCst) > 0 {
                 // A whole turn of IDs ago and still not answered: wait rather than lose count.
                 break;
             }
+            let turn = sent as usize % packets.len();
+            let packet = &mut packets[turn];
             packet[..2].copy_from_slice(&id.to_be_bytes());
             asked.store(started.elapsed().as_micros() as u64 + 1, Ordering::SeqCst);
             // A refused datagram is a lost question; it shows as one that stays pending.
-            let _ = socket.send(&packet);
+            let _ = socket.send(packet);
             sent += 1;
         }
         thread::sleep(Duration::from_millis(1));
@@ -168,6 +195,7 @@ fn receive(
     tally: &Mutex<Tally>,
 ) {
     let mut buffer = [0; 4096];
+    let mut heard_us = None;
     while !done.load(Ordering::SeqCst) {
         let Ok(len) = socket.recv(&mut buffer) else { continue };
         let now_us = started.elapsed().as_micros() as u64 + 1;
@@ -184,6 +212,8 @@ fn receive(
             continue;
         }
         tally.latencies_us.push(now_us.saturating_sub(asked_us));
+        let gap_us = now_us - heard_us.replace(now_us).unwrap_or(now_us);
+        tally.longest_gap_us = tally.longest_gap_us.max(gap_us);
         tally.judge(judged);
     }
 }

@@ -1,11 +1,13 @@
 //! What the tests stand on: messages, zones, a scripted upstream, clients, the running program,
 //! and conversations written as data.
 
+pub mod api_server;
 pub mod c_program;
 pub mod client;
 pub mod conversation;
 pub mod engine;
 pub mod engine_stage;
+pub mod kube_node;
 pub mod load;
 pub mod message;
 pub mod namespace;

@@ -41,11 +41,23 @@ impl Program {
 
     /// As [`Self::start`], with further arguments.
     pub fn start_with(ip: Ipv4Addr, corefile: &str, arguments: &[&str]) -> Self {
+        Self::start_in(ip, corefile, arguments, &[])
+    }
+
+    /// As [`Self::start_with`], with further variables in the environment.
+    pub fn start_in(
+        ip: Ipv4Addr,
+        corefile: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let path = folder.path().join("Corefile");
         std::fs::write(&path, fill_in(corefile, ip, folder.path())).expect("a writable folder");
         let mut command = command();
-        command.arg("-conf").arg(&path).args(arguments);
+        // What a machine keeps in the default place is none of a test's business.
+        command.arg("-conf").arg(&path).args(["-snapshot", "off"]).args(arguments);
+        command.envs(variables.iter().copied());
         let mut program = Self::spawn(command, (ip, DNS_PORT).into(), folder);
         program.wait_until_it_answers();
         program
@@ -114,6 +126,11 @@ impl Program {
         let next = self.folder.path().join("Corefile.next");
         std::fs::write(&next, text).expect("a writable folder");
         std::fs::rename(next, self.corefile()).expect("a writable folder");
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by name (`HUP`, `TERM`, ...).

@@ -40,6 +40,7 @@ struct State {
     stopped: AtomicBool,
     silent: AtomicBool,
     connections: AtomicUsize,
+    streams: Mutex<Vec<TcpStream>>,
     counts: Mutex<HashMap<String, usize>>,
 }
 
@@ -63,6 +64,7 @@ impl Upstream {
             stopped: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            streams: Mutex::new(Vec::new()),
             counts: Mutex::new(HashMap::new()),
         });
         let (udp, tcp) = (state.clone(), state.clone());
@@ -92,6 +94,15 @@ impl Upstream {
     /// Swallows every question (true) or answers again (false).
     pub fn set_silent(&self, silent: bool) {
         self.state.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// Ends as a killed process does: ports closed, connections reset.
+    pub fn kill(self) {
+        let streams = std::mem::take(&mut *self.state.streams.lock().expect("no panic"));
+        drop(self);
+        for stream in streams {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// How often `NAME TYPE` was asked, whatever the case and transport.
@@ -205,6 +216,9 @@ fn serve_tcp(listener: &TcpListener, state: &Arc<State>) {
         }
         let connection = state.connections.fetch_add(1, Ordering::SeqCst) + 1;
         let state = state.clone();
+        if let Ok(stream) = stream.try_clone() {
+            state.streams.lock().expect("no panic while noting").push(stream);
+        }
         thread::spawn(move || serve_connection(stream, from, connection, &state));
     }
 }

@@ -15,6 +15,8 @@ use crate::harness::message::{Message, Opt, Record, flag};
 use crate::harness::zone::query;
 
 const START: Now = Now::from_millis(86_400_000);
+/// Whatever upstream says is told again under the name asked.
+const REWRITING: &str = ".:PORT {\n bind IP\n rewrite continue name a-longer-name.test www.example.org\n rewrite continue ttl suffix . 5-60\n cache\n loadbalance\n forward . UPSTREAM\n}\n";
 const COREFILE: &str = ".:PORT {\n bind IP\n cache\n loadbalance\n forward . UPSTREAM\n}\n";
 
 proptest! {
@@ -184,8 +186,13 @@ fn only_a_bound_the_operator_set_is_refused() {
 }
 
 fn settle_answer(message: &[u8]) -> Result<(), TestCaseError> {
-    let engine = engine_of(COREFILE).expect("a Corefile");
-    let packet = query(0x4321, "www.example.org", "A").write();
+    settle_answer_under(COREFILE, "www.example.org", message)?;
+    settle_answer_under(REWRITING, "a-longer-name.test", message)
+}
+
+fn settle_answer_under(corefile: &str, asked: &str, message: &[u8]) -> Result<(), TestCaseError> {
+    let engine = engine_of(corefile).expect("a Corefile");
+    let packet = query(0x4321, asked, "A").write();
     let client = query_of(&packet, false);
     let mut out = vec![0xAA; 65_535];
     let scratch = &mut Scratch::default();

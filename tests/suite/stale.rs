@@ -41,6 +41,25 @@ fn silence_is_bridged_and_recovery_is_noticed() {
     }
 }
 
+/// Once it is known that nobody answers, no name keeps a client waiting that was known before.
+#[test]
+fn while_no_upstream_answers_expired_names_are_served_at_once() {
+    let ip = own_loopback();
+    let upstream = Upstream::with_zone(ip, UPSTREAM_PORT, "*.test. 1 A 192.0.2.1");
+    let program = Program::start(ip, ".:PORT {\n bind IP\n cache\n forward . UPSTREAM\n}\n");
+    for name in ["a.test", "b.test", "c.test"] {
+        assert_eq!(program.ask(name, "A").answer[0].ttl_secs, 1);
+    }
+    upstream.set_silent(true);
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert_eq!(program.ask("a.test", "A").answer[0].ttl_secs, 30);
+    for name in ["b.test", "c.test"] {
+        let asked = Instant::now();
+        assert_eq!(program.ask(name, "A").answer[0].ttl_secs, 30);
+        assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+    }
+}
+
 #[test]
 fn an_unreachable_upstream_is_no_slower_than_a_silent_one() {
     let ip = own_loopback();

@@ -1,7 +1,7 @@
 //! One instance takes over from another: nothing is lost, nothing is refused.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -107,6 +107,24 @@ fn an_instance_that_is_killed_leaves_the_address_to_the_next() {
     // It is the one to take over from now.
     let mut new = new;
     replace(&mut new);
+}
+
+/// A successor that serves fewer addresses leaves the others to nobody, instead of letting clients
+/// wait in a queue that is never looked at.
+#[test]
+fn an_address_the_successor_does_not_serve_is_left() {
+    let ip = own_loopback();
+    let _upstream = upstream(ip);
+    let two = format!("{COREFILE}other.test:5301 {{\n bind IP\n whoami\n}}\n");
+    let mut old = Program::start(ip, &two);
+    TcpClient::new((ip, 5301).into());
+    old.write_corefile(COREFILE);
+    let new = old.start_successor(&[]);
+    assert!(old.logs_within(SERVES, PATIENCE), "{}\n{}", old.log(), new.log());
+    old.signal("TERM");
+    assert!(old.ends_within(PATIENCE).expect("it ends").success());
+    assert!(TcpStream::connect((ip, 5301)).is_err(), "{}", new.log());
+    assert_eq!(new.ask_tcp("warm.test", "A").answer.len(), 1);
 }
 
 fn answered() -> Judge {
@@ -253,7 +271,7 @@ fn a_probe_asks_the_instance_beside_it_and_no_other() {
     assert!(!is_ready && told.contains("see -control"), "{told}");
     let old = Program::start_with(ip, COREFILE, &["-control", &first]);
     // Upstream is not there yet.
-    assert_eq!(probe("ready", &first), (false, "upstream has not answered yet".into()));
+    assert_eq!(probe("ready", &first), (false, "no question has been answered yet".into()));
     assert_eq!(probe("live", &first), (true, "ok".into()));
     let upstream = upstream(ip);
     assert!(within(PATIENCE, || probe("ready", &first).0), "{}", old.log());
@@ -261,7 +279,7 @@ fn a_probe_asks_the_instance_beside_it_and_no_other() {
     let new = old.start_successor(&["-control", &second]);
     assert!(old.logs_within(SERVES, PATIENCE), "{}\n{}", old.log(), new.log());
     assert_eq!(probe("live", &second), (true, "ok".into()));
-    assert_eq!(probe("ready", &second), (false, "upstream has not answered yet".into()));
+    assert_eq!(probe("ready", &second), (false, "no question has been answered yet".into()));
     assert_eq!(probe("ready", &first), (true, "ok".into()), "an outage makes nobody unready");
     upstream.set_silent(false);
     assert!(within(PATIENCE, || probe("ready", &second).0), "{}", new.log());

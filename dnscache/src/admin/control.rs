@@ -21,9 +21,9 @@ use tokio::time::{sleep, timeout};
 /// What a probe wants to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Probe {
-    /// Whether DNS is answered: the configuration is in force, and upstream has answered since.
+    /// Whether a question was answered that had to go upstream, and the end is not near.
     Ready,
-    /// Whether the process works at all; it should be started again if not.
+    /// Whether questions get replies at all; the process should be started again if not.
     Live,
 }
 

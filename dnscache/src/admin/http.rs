@@ -159,7 +159,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let metrics = Some(Arc::new(Metrics::new(Build::this())));
-        let pages = Pages { metrics, health: true, ready: None };
+        let pages = Pages { metrics, health: true, ..Pages::default() };
         (address, Server::start(listener, Arc::new(pages)))
     }
 

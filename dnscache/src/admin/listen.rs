@@ -12,8 +12,10 @@ use crate::config::Config;
 /// The pages that belong on one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Selection {
-    /// `prometheus` names the address.
+    /// `prometheus` names the address, or a flag does.
     pub metrics: bool,
+    /// `prometheus` names it: which names are asked is told only where the Corefile says so.
+    pub hot: bool,
     /// `health` does.
     pub health: bool,
     /// `ready` does.
@@ -31,19 +33,23 @@ impl Selection {
     fn union(self, other: Self) -> Self {
         Self {
             metrics: self.metrics || other.metrics,
+            hot: self.hot || other.hot,
             health: self.health || other.health,
             ready: self.ready || other.ready,
         }
     }
 }
 
-/// Which pages go where. Directives that name one address share it. An address is also reached
+/// Which pages go where; `metrics` are addresses that serve those without a directive. Directives that name one address share it. An address is also reached
 /// through the unspecified one of its port (`[::]` stands for IPv4 too), so it serves the pages of
 /// that as well: the kernel gives a connection to the most specific listener.
-pub fn selections(config: &Config) -> BTreeMap<SocketAddr, Selection> {
+pub fn selections(config: &Config, metrics: &[SocketAddr]) -> BTreeMap<SocketAddr, Selection> {
     let mut named: BTreeMap<SocketAddr, Selection> = BTreeMap::new();
-    for address in &config.prometheus {
+    for address in config.prometheus.iter().chain(metrics) {
         named.entry(*address).or_default().metrics = true;
+    }
+    for address in &config.prometheus {
+        named.entry(*address).or_default().hot = true;
     }
     for address in config.health.iter().flat_map(|health| &health.listen) {
         named.entry(*address).or_default().health = true;
@@ -123,6 +129,8 @@ mod tests {
             reload: None,
             health: Some(Health { listen: addresses(health), lameduck: Duration::ZERO }),
             hot: None,
+            clients: None,
+            slow_log: None,
             ready: addresses(ready),
             prometheus: addresses(prometheus),
             fingerprint: 0,
@@ -131,10 +139,11 @@ mod tests {
     }
 
     fn check(config: &Config, expected: &[(&str, &str)]) {
-        let found: Vec<(String, String)> = selections(config)
-            .into_iter()
-            .map(|(address, selection)| (address.to_string(), selection.directives()))
-            .collect();
+        let found: Vec<(String, String)> =
+            selections(config, &["127.0.0.1:9353".parse().expect("an address")])
+                .into_iter()
+                .map(|(address, selection)| (address.to_string(), selection.directives()))
+                .collect();
         let expected: Vec<_> =
             expected.iter().map(|(a, d)| ((*a).to_owned(), (*d).to_owned())).collect();
         assert_eq!(found, expected);
@@ -148,8 +157,22 @@ mod tests {
                 &["127.0.0.1:9253"],
                 &["127.0.0.1:9253", "127.0.0.1:8181"],
             ),
-            &[("127.0.0.1:8181", "ready"), ("127.0.0.1:9253", "prometheus, health, ready")],
+            &[
+                ("127.0.0.1:8181", "ready"),
+                ("127.0.0.1:9253", "prometheus, health, ready"),
+                ("127.0.0.1:9353", "prometheus"),
+            ],
         );
+    }
+
+    #[test]
+    fn a_flag_brings_metrics_without_names() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let flag = [address("127.0.0.1:9353"), address("127.0.0.1:9253")];
+        let named = selections(&config(&["127.0.0.1:9253"], &[], &[]), &flag);
+        let shown = |text: &str| (named[&address(text)].metrics, named[&address(text)].hot);
+        assert_eq!(shown("127.0.0.1:9353"), (true, false));
+        assert_eq!(shown("127.0.0.1:9253"), (true, true));
     }
 
     #[test]
@@ -159,6 +182,7 @@ mod tests {
             &[
                 ("0.0.0.0:9253", "prometheus"),
                 ("127.0.0.1:9253", "prometheus, health"),
+                ("127.0.0.1:9353", "prometheus"),
                 ("[::]:9253", "prometheus"),
                 ("[::1]:8080", "health"),
             ],

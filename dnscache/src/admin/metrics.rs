@@ -8,6 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+use super::clients::ClientsReading;
 use super::hot::HotReading;
 use super::sheet::Sheet;
 use super::sources::Sources;
@@ -44,6 +45,11 @@ impl Metrics {
             tracing::error!("metrics could not be written completely");
         }
         form.of(page)
+    }
+
+    /// What each client asks; `None` without a source for it.
+    pub fn clients(&self) -> Option<ClientsReading> {
+        self.sources.load().clients.as_ref().map(|read| ClientsReading::from(&read()))
     }
 
     /// The names asked most; `None` without a source for them.
@@ -96,6 +102,9 @@ impl Collector for Collected {
         if let Some(counts) = &sources.planes {
             families::planes(&mut sheet, counts)?;
         }
+        if let Some(counts) = &sources.node {
+            families::node(&mut sheet, counts)?;
+        }
         if let Some(read) = &sources.caches {
             families::caches(&mut sheet, &read())?;
         }
@@ -108,11 +117,23 @@ impl Collector for Collected {
         if let Some(read) = &sources.forwards {
             families::forwards(&mut sheet, &read())?;
         }
+        if let Some(read) = &sources.kubernetes {
+            families::kubernetes(&mut sheet, &read())?;
+        }
         if let Some(read) = &sources.hosts {
             families::hosts(&mut sheet, &read())?;
         }
+        if let Some(read) = &sources.snapshots {
+            families::snapshots(&mut sheet, &read())?;
+        }
         if let Some(read) = &sources.reload {
             families::reload(&mut sheet, &read())?;
+        }
+        if let Some(read) = &sources.clients {
+            families::clients(&mut sheet, &read())?;
+        }
+        if let Some(read) = &sources.slow_questions {
+            families::slow_questions(&mut sheet, &read())?;
         }
         if let Some(checks) = &sources.self_checks {
             checks.write(&mut sheet)?;
@@ -145,7 +166,9 @@ mod tests {
         BlockSource, CachePartReading, CacheReading, ConnectionReading, ForwardReading,
         HostsReading, RefreshReading, ReloadReading, SearchStateReading, UpstreamReading,
     };
-    use crate::counts::{BlockCounts, HistogramReading, PlaneCounts};
+    use crate::counts::{
+        BlockCounts, HistogramReading, NodeCounts, PlaneCounts, Repair, SetupError,
+    };
     use crate::engine::{BlockId, DropReason, Facts, Reason, Shortcut, Source};
 
     const BUILD: Build = Build { version: "1.2.3", revision: "abc", compiler: "" };
@@ -226,8 +249,13 @@ mod tests {
             bytes: 1000,
             bytes_max: 67_108_864,
         };
+        let node = NodeCounts::default();
+        node.failed(SetupError::InterfaceAdd);
+        node.repaired(Repair::Rules);
+        node.rules_stand("nftables");
         let forwards = ForwardReading {
             upstreams: vec![upstream("10.96.0.10:53"), upstream("10.96.0.10:53")],
+            packets: Vec::new(),
             healthcheck_broken: 1,
             max_concurrent_rejects: 2,
         };
@@ -247,13 +275,18 @@ mod tests {
         metrics.replace_sources(Sources {
             blocks: vec![block(), searching()],
             planes: Some(Arc::new(planes)),
+            node: Some(Arc::new(node)),
             caches: Some(Box::new(move || caches.clone())),
             searches: Some(Box::new(move || vec![contradicted.clone()])),
             refreshes: Some(Box::new(move || refreshed.clone())),
             forwards: Some(Box::new(move || forwards.clone())),
+            kubernetes: None,
             hosts: Some(Box::new(move || hosts.clone())),
+            snapshots: None,
             reload: Some(Box::new(move || reload.clone())),
             hot: None,
+            clients: None,
+            slow_questions: None,
             self_checks: Some(Arc::new(SelfChecks::default())),
         });
         metrics
@@ -318,6 +351,24 @@ mod tests {
             coredns_acl_filtered_requests_total{server="dns://169.254.20.10:53",zone="cluster.local.",view=""} 0
             coredns_acl_allowed_requests_total{server="dns://169.254.20.10:53",view=""} 4
             coredns_acl_dropped_requests_total{server="",zone="",view=""} 1
+            "##,
+        );
+    }
+
+    #[test]
+    fn the_node_has_the_names_of_node_cache() {
+        check_lines(
+            &everything().scrape(TextForm::OpenMetrics),
+            r##"
+            # TYPE coredns_nodecache_setup_errors counter
+            coredns_nodecache_setup_errors_total{errortype="iptables"} 0
+            coredns_nodecache_setup_errors_total{errortype="iptables_lock"} 0
+            coredns_nodecache_setup_errors_total{errortype="interface_add"} 1
+            coredns_nodecache_setup_errors_total{errortype="interface_check"} 0
+            coredns_nodecache_setup_errors_total{errortype="configmap"} 0
+            dnscache_node_repairs_total{what="interface"} 0
+            dnscache_node_repairs_total{what="rules"} 1
+            dnscache_node_rules{backend="nftables"} 1
             "##,
         );
     }

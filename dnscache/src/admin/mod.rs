@@ -1,4 +1,4 @@
-//! What operators and probes see over HTTP: `/metrics`, `/health`, `/ready` and `/hot`.
+//! What operators and probes see over HTTP: `/metrics`, `/health`, `/ready`, `/hot` and `/clients`.
 //!
 //! ```text
 //!    counts, caches, upstreams --> sources --> metrics (names, text) --+
@@ -11,6 +11,7 @@
 //! Nothing here changes anything: the pages are read, and only from the addresses that the
 //! configuration names.
 
+pub mod clients;
 mod families;
 pub mod control;
 pub mod hot;

@@ -14,8 +14,10 @@ use super::text_form::TextForm;
 /// The pages of one address; a page that is not configured there does not exist there.
 #[derive(Debug, Clone, Default)]
 pub struct Pages {
-    /// `/metrics` and `/hot`.
+    /// `/metrics`.
     pub metrics: Option<Arc<Metrics>>,
+    /// `/hot` beside it.
+    pub hot: bool,
     /// `/health`: 200 for as long as the process serves, the lameduck time included, because a
     /// liveness probe that fails then would only get the process killed while it drains.
     pub health: bool,
@@ -34,7 +36,8 @@ impl Pages {
         }
         match (request.uri().path(), &self.metrics, self.health, &self.ready) {
             ("/metrics", Some(metrics), _, _) => scrape(metrics, request),
-            ("/hot", Some(metrics), _, _) => hot(metrics, request.uri().query()),
+            ("/hot", Some(metrics), _, _) if self.hot => hot(metrics, request.uri().query()),
+            ("/clients", Some(metrics), _, _) if self.hot => clients(metrics),
             ("/health", _, true, _) => plain(StatusCode::OK, "OK"),
             ("/ready", _, _, Some(readiness)) => ready(readiness),
             _ => not_found(),
@@ -56,6 +59,14 @@ fn hot(metrics: &Metrics, query: Option<&str>) -> Response<Full<Bytes>> {
         return not_found();
     };
     reading.names.truncate(limit);
+    let body = serde_json::to_vec(&reading).expect("text and numbers have a JSON form");
+    page(StatusCode::OK, "application/json", body.into())
+}
+
+fn clients(metrics: &Metrics) -> Response<Full<Bytes>> {
+    let Some(reading) = metrics.clients() else {
+        return not_found();
+    };
     let body = serde_json::to_vec(&reading).expect("text and numbers have a JSON form");
     page(StatusCode::OK, "application/json", body.into())
 }
@@ -148,6 +159,7 @@ mod tests {
     fn all() -> Pages {
         Pages {
             metrics: Some(Arc::new(Metrics::new(Build::this()))),
+            hot: true,
             health: true,
             ready: Some(Arc::new(Readiness::awaiting([]))),
         }
@@ -203,7 +215,7 @@ mod tests {
         let metrics = Metrics::new(Build::this());
         let hot: Source<HotReading> = Box::new(move || reading.clone());
         metrics.replace_sources(Sources { hot: Some(hot), ..Sources::default() });
-        Pages { metrics: Some(Arc::new(metrics)), ..Pages::default() }
+        Pages { metrics: Some(Arc::new(metrics)), hot: true, ..Pages::default() }
     }
 
     fn names_told(pages: &Pages, uri: &str) -> usize {

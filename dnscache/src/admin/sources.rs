@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::hot::HotReading;
 use super::self_check::SelfChecks;
-use crate::counts::{BlockCounts, HistogramReading, PlaneCounts};
+use crate::counts::{BlockCounts, HistogramReading, NodeCounts, PlaneCounts, SnapshotCount};
 
 /// Everything a scrape asks. What is left empty does not appear.
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub struct Sources {
     pub blocks: Vec<BlockSource>,
     /// The planes.
     pub planes: Option<Arc<PlaneCounts>>,
+    /// What is done to the node.
+    pub node: Option<Arc<NodeCounts>>,
     /// What `cache` holds.
     pub caches: Option<Source<CacheReading>>,
     /// What `searchpath` found out, for the blocks that have it.
@@ -25,12 +27,20 @@ pub struct Sources {
     pub refreshes: Option<Source<RefreshReading>>,
     /// What `forward` did.
     pub forwards: Option<Source<ForwardReading>>,
+    /// What is asked of the Kubernetes API.
+    pub kubernetes: Option<Source<KubernetesReading>>,
     /// What `hosts` knows.
     pub hosts: Option<Source<HostsReading>>,
+    /// What became of snapshots; `None`: there are none.
+    pub snapshots: Option<Source<SnapshotCount>>,
     /// What `reload` did.
     pub reload: Option<Source<ReloadReading>>,
     /// Which names are asked most. Not part of the metrics: it has a page of its own.
     pub hot: Option<Source<HotReading>>,
+    /// What each client asks and what was turned away. The metrics have the sums, `/clients` the rest.
+    pub clients: Option<Source<crate::clients::Reading>>,
+    /// Slow questions by `stage` label.
+    pub slow_questions: Option<Source<Vec<(&'static str, u64)>>>,
     /// What `health` found when it asked itself.
     pub self_checks: Option<Arc<SelfChecks>>,
 }
@@ -120,10 +130,33 @@ pub struct RefreshReading {
 pub struct ForwardReading {
     /// By upstream. Readings with equal labels are added up.
     pub upstreams: Vec<UpstreamReading>,
+    /// Upstreams that take only so many packets.
+    pub packets: Vec<PacketBudgetReading>,
     /// Questions that found every upstream of their route unhealthy.
     pub healthcheck_broken: u64,
     /// Questions refused by `max_concurrent`.
     pub max_concurrent_rejects: u64,
+}
+
+/// The packets to one upstream address that takes only so many of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketBudgetReading {
+    /// The `to` label: the address, whatever the port.
+    pub to: String,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets in the last second.
+    pub last_second: u64,
+    /// The most in a second of the last minute or two.
+    pub peak: u64,
+    /// Packets it takes in a second.
+    pub limit: u64,
+    /// Those of them that may be spent on names nothing is known about.
+    pub limit_of_strangers: u64,
+    /// Questions that waited until there was room.
+    pub delayed: u64,
+    /// Questions that were turned away.
+    pub refused: u64,
 }
 
 /// One upstream.
@@ -154,6 +187,32 @@ pub struct ConnectionReading {
     pub hits: u64,
     /// Questions that had to open one.
     pub misses: u64,
+}
+
+/// What is asked of the Kubernetes API.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct KubernetesReading {
+    /// By Service, in the order of their names.
+    pub endpoints: Vec<EndpointsReading>,
+    /// Whether the node is marked as ready, and the attempts that failed; `None`: it is left alone.
+    pub mark: Option<(bool, u64)>,
+}
+
+/// What is known of the endpoints of one Service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointsReading {
+    /// The `service` label: `NAMESPACE/SERVICE`.
+    pub service: String,
+    /// Endpoints that are asked.
+    pub endpoints: u64,
+    /// Whether the API tells of changes now.
+    pub is_watching: bool,
+    /// Seconds since the API was heard; `None`: never.
+    pub age_secs: Option<f64>,
+    /// Times it could not be asked.
+    pub failures: u64,
+    /// Slices left out because there were too many.
+    pub ignored: u64,
 }
 
 /// What `hosts` knows.

@@ -16,6 +16,10 @@ pub trait Environment {
     /// The text of a file, at most [`FILE_BYTES_MAX`] octets of UTF-8.
     fn read_file(&self, path: &str) -> Result<String, String>;
 
+    /// Whether there is anything at a path. One that may not be looked at counts as something:
+    /// reading it says what is wrong.
+    fn exists(&self, path: &str) -> bool;
+
     /// The names (not paths) of the regular files in a directory, sorted.
     fn file_names(&self, directory: &str) -> Result<Vec<String>, String>;
 
@@ -25,7 +29,7 @@ pub trait Environment {
     /// The index of a network interface; `None` if there is none of that name.
     fn interface_index(&self, name: &str) -> Option<u32>;
 
-    /// The addresses of the interface with this index.
+    /// The addresses of the interface with this index; 0: of all interfaces.
     fn interface_addresses(&self, index: u32) -> Result<Vec<IpAddr>, String>;
 }
 
@@ -36,6 +40,12 @@ pub struct System;
 impl Environment for System {
     fn read_file(&self, path: &str) -> Result<String, String> {
         read_text(path, FILE_BYTES_MAX)
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        let looked = std::fs::metadata(path);
+        !looked.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
     }
 
     fn file_names(&self, directory: &str) -> Result<Vec<String>, String> {
@@ -97,6 +107,12 @@ impl Environment for Witness<'_> {
         let text = self.inner.read_file(path);
         self.note(("file", path, &text));
         text
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        let exists = self.inner.exists(path);
+        self.note(("exists", path, exists));
+        exists
     }
 
     fn file_names(&self, directory: &str) -> Result<Vec<String>, String> {
@@ -188,6 +204,11 @@ pub(crate) mod tests {
             self.files.get(path).cloned().ok_or_else(|| "no such file".to_owned())
         }
 
+        fn exists(&self, path: &str) -> bool {
+            let inside = format!("{path}/");
+            self.files.keys().any(|known| known == path || known.starts_with(&inside))
+        }
+
         fn file_names(&self, directory: &str) -> Result<Vec<String>, String> {
             let prefix = format!("{directory}/");
             Ok(self
@@ -207,7 +228,9 @@ pub(crate) mod tests {
         }
 
         fn interface_addresses(&self, index: u32) -> Result<Vec<IpAddr>, String> {
-            Ok(self.interfaces[index as usize - 1].1.clone())
+            let all = self.interfaces.iter().zip(1..);
+            let meant = all.filter(|(_, known)| index == 0 || *known == index);
+            Ok(meant.flat_map(|((_, addresses), _)| addresses).copied().collect())
         }
     }
 
@@ -245,6 +268,17 @@ pub(crate) mod tests {
         std::fs::create_dir(directory.path().join("c")).expect("made");
         let names = System.file_names(directory.path().to_str().expect("UTF-8")).expect("listed");
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_may_not_be_looked_at_counts_as_something() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
+        std::fs::write(path("file"), "").expect("written");
+        std::os::unix::fs::symlink(path("loop"), path("loop")).expect("linked");
+        assert!(System.exists(&path("")) && System.exists(&path("file")));
+        assert!(System.exists(&path("loop")));
+        assert!(!System.exists(&path("none")) && !System.exists(&path("file/none")));
     }
 
     #[test]

@@ -4,27 +4,39 @@
 //! only with `=`; a flag given twice counts as it was given last. [`Flags::read`] rewrites the
 //! words so that clap reads them that way.
 //!
-//! Flags about the node (interface, packet rules, templates) are read and kept here whether or not
-//! anything acts on them, so that a manifest's arguments start this program unchanged.
+//! What a value may be is said in `values`.
+
+mod values;
 
 pub mod control;
+mod snapshot;
+
+mod hardening;
+pub mod node;
+
+mod kubernetes;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Command, FromArgMatches, ValueEnum};
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+
+pub use kubernetes::KubernetesFlags;
 
 use super::check::DIRECTIVES;
-use super::duration;
+pub use snapshot::{PATH_DEFAULT as SNAPSHOT_DEFAULT, SnapshotFlags, SnapshotPlace};
+use values::{
+    addresses, endpoint_text, endpoints, go_bool, interface_name, path, service, sync_interval,
+    sync_interval_warning,
+};
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Flags {
-    /// The Corefile; without it, a built-in one
+    /// The Corefile, or where it is written if there is a template; without either, a built-in one
     #[arg(long, value_name = "FILE", value_parser = path())]
     pub conf: Option<PathBuf>,
 
@@ -76,7 +88,7 @@ pub struct Flags {
 
     /// Name of the interface
     #[arg(long = "interfacename", value_name = "NAME", default_value = "nodelocaldns")]
-    #[arg(help_heading = NODE)]
+    #[arg(value_parser = interface_name, help_heading = NODE)]
     pub interface_name: String,
 
     /// Pause between checks of interface and rules (node-cache reads 60ns as 60 s, and so do we)
@@ -84,36 +96,32 @@ pub struct Flags {
     #[arg(value_parser = sync_interval, help_heading = NODE)]
     pub sync_interval: Duration,
 
-    /// Address of node-cache's own metrics
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9353", help_heading = NODE)]
-    pub metrics_listen_address: String,
+    /// Where metrics are served whatever the Corefile says; "" for nowhere [default: port 9353 of
+    /// the first -localip]
+    #[arg(long, value_name = "ADDRESS", value_parser = endpoints, help_heading = NODE)]
+    pub metrics_listen_address: Option<Endpoints>,
 
     /// Set up packet rules
     #[arg(long = "setupiptables", num_args = 0..=1, require_equals = true, default_value = "true")]
     #[arg(default_missing_value = "true", value_parser = go_bool, help_heading = NODE)]
     pub setup_iptables: bool,
 
-    /// Template of the Corefile
-    #[arg(
-        long = "basecorefile",
-        value_name = "FILE",
-        default_value = "/etc/coredns/Corefile.base"
-    )]
-    #[arg(value_parser = path(), help_heading = NODE)]
-    pub base_corefile: PathBuf,
+    /// Template of the Corefile; "" for none [default: /etc/coredns/Corefile.base, if it is there]
+    #[arg(long = "basecorefile", value_name = "FILE", value_parser = path(), help_heading = NODE)]
+    pub base_corefile: Option<PathBuf>,
 
     /// Where the filled-in template is written; -conf comes before it
     #[arg(long, value_name = "FILE", default_value = "/etc/Corefile")]
     #[arg(value_parser = path(), help_heading = NODE)]
     pub corefile: PathBuf,
 
-    /// Directory of the mounted kube-dns ConfigMap
+    /// Directory of the mounted kube-dns ConfigMap [default: /etc/kube-dns, if it is there]
     #[arg(long = "kubednscm", value_name = "PATH", value_parser = path(), help_heading = NODE)]
     pub kube_dns_config_map: Option<PathBuf>,
 
-    /// Service whose ClusterIP is the upstream
+    /// Service whose ClusterIP is the upstream, or that address
     #[arg(long = "upstreamsvc", value_name = "NAME", default_value = "kube-dns")]
-    #[arg(help_heading = NODE)]
+    #[arg(value_parser = service, help_heading = NODE)]
     pub upstream_service: String,
 
     /// Port of the health endpoint, for packet rules only
@@ -133,15 +141,45 @@ pub struct Flags {
 
     /// Address that takes the place of __PROMETHEUS__ENDPOINT__ in the template
     #[arg(long, value_name = "ADDRESS", default_value = ":9253", help_heading = NODE)]
+    #[arg(value_parser = endpoint_text)]
     pub prometheus_listen_address: String,
 
     /// About the control socket
     #[command(flatten)]
     pub control: control::ControlFlags,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show a line here as a heading")]
+    pub snapshot: SnapshotFlags,
+    /// Flags that were read as something else than they say, for the log.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
+    /// What the process may do and whom it serves.
+    #[command(flatten)]
+    pub hardening: hardening::Hardening,
+    /// Our own flags about the node
+    #[command(flatten)]
+    pub node: node::NodeFlags,
+    /// What is done to the node
+    #[command(flatten)]
+    pub kubernetes: KubernetesFlags,
 }
 
 /// What one `-localip` holds; clap takes a plain `Vec` for a flag that is given several times.
 pub type Addresses = Vec<IpAddr>;
+
+/// Where a page is served; empty: nowhere.
+pub type Endpoints = Vec<SocketAddr>;
+
+/// Where metrics are served whatever the Corefile says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsPage {
+    /// Its addresses.
+    pub listen: Endpoints,
+    /// Whether somebody asked for it; if nobody did, it is left out where it cannot be had.
+    pub is_asked_for: bool,
+}
+/// What one `-client-networks` holds: addresses with prefix lengths.
+pub type Networks = Vec<(IpAddr, u8)>;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -175,13 +213,35 @@ impl Flags {
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let command = command();
         let words = as_clap_reads(words, &command);
-        let mut flags = Self::from_arg_matches(&command.try_get_matches_from(words)?)?;
+        let matches = command.try_get_matches_from(words)?;
+        let mut flags = Self::from_arg_matches(&matches)?;
+        flags.warnings = warnings(&matches);
         // Manifests write `-pidfile ""` for none.
         for path in [&mut flags.conf, &mut flags.pid_file, &mut flags.kube_dns_config_map] {
             path.take_if(|path| path.as_os_str().is_empty());
         }
         Ok(flags)
     }
+
+    /// Where the filled-in template goes: `-conf`, else `-corefile`.
+    pub fn output(&self) -> &Path {
+        self.conf.as_deref().unwrap_or(&self.corefile)
+    }
+
+    /// Where metrics are served whatever the Corefile says: never on every address unless asked.
+    pub fn metrics_page(&self) -> MetricsPage {
+        let implied = || self.node_addresses.first().map(|&address| (address, METRICS_PORT).into());
+        match &self.metrics_listen_address {
+            Some(listen) => MetricsPage { listen: listen.clone(), is_asked_for: true },
+            None => MetricsPage { listen: implied().into_iter().collect(), is_asked_for: false },
+        }
+    }
+}
+
+/// Flags that are read as something else than they say.
+fn warnings(matches: &ArgMatches) -> Vec<String> {
+    let written = matches.get_raw("sync_interval").and_then(|mut all| all.next_back());
+    written.and_then(|text| sync_interval_warning(text.to_str()?)).into_iter().collect()
 }
 
 /// What `-version` prints: name and version, then what it was built for.
@@ -254,46 +314,10 @@ fn takes_next_word(flag: &str, command: &Command) -> bool {
     command.get_arguments().find(named).is_some_and(|argument| !argument.is_require_equals_set())
 }
 
-/// A path that may be empty, which clap's own parser forbids.
-fn path() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().map(PathBuf::from)
-}
-
-/// Go's `strconv.ParseBool`.
-fn go_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("expected true or false".to_owned()),
-    }
-}
-
-fn addresses(text: &str) -> Result<Addresses, String> {
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-    let address = |word: &str| word.parse().map_err(|_| format!("`{word}` is not an IP address"));
-    words.map(address).collect()
-}
-
-/// node-cache takes the flag's nanoseconds for seconds: `60ns`, its default, means a minute, and
-/// `30s` overflows. Here a duration below a millisecond is read that way and others as written;
-/// a bare number is seconds.
-fn sync_interval(text: &str) -> Result<Duration, String> {
-    let read = match text.parse::<u32>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds.into())),
-        Err(_) => duration::parse(text),
-    };
-    let read = match read {
-        Some(read) if read < Duration::from_millis(1) => {
-            Some(Duration::from_secs(u64::from(read.subsec_nanos())))
-        }
-        other => other,
-    };
-    read.filter(|read| *read >= Duration::from_secs(1))
-        .ok_or_else(|| "expected a duration of a second or more, such as 60s".to_owned())
-}
-
 /// Heading of the flags about the node.
 const NODE: &str = "Node";
+/// node-cache's own metrics.
+const METRICS_PORT: u16 = 9353;
 
 #[cfg(test)]
 mod tests {
@@ -376,8 +400,7 @@ mod tests {
         let flags = read(&[]);
         assert_eq!(flags.interface_name, "nodelocaldns");
         assert_eq!(flags.sync_interval, Duration::from_secs(60));
-        assert_eq!(flags.metrics_listen_address, "0.0.0.0:9353");
-        assert_eq!(flags.base_corefile, PathBuf::from("/etc/coredns/Corefile.base"));
+        assert_eq!((flags.metrics_listen_address, flags.base_corefile), (None, None));
         assert_eq!(flags.corefile, PathBuf::from("/etc/Corefile"));
         assert_eq!(flags.upstream_service, "kube-dns");
         assert_eq!(flags.health_port, 8080);
@@ -425,6 +448,39 @@ mod tests {
             "-version",
             "-quiet",
         ]);
+    }
+
+    #[test]
+    fn metrics_are_for_the_node_unless_somebody_says_otherwise() {
+        let shown = |words: &[&str]| {
+            let page = read(words).metrics_page();
+            (
+                page.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+                page.is_asked_for,
+            )
+        };
+        let localip: &[&str] = &["-localip", "169.254.20.10,fd00::10"];
+        assert_eq!(shown(&[]), (String::new(), false));
+        assert_eq!(shown(localip), ("169.254.20.10:9353".to_owned(), false));
+        for (value, expected) in [("", ""), ("0.0.0.0:9353", "0.0.0.0:9353"), (":1", "[::]:1")] {
+            let words = [localip, &["-metrics-listen-address", value]].concat();
+            assert_eq!(shown(&words), (expected.to_owned(), true));
+        }
+    }
+
+    #[test]
+    fn the_output_is_conf_before_corefile() {
+        assert_eq!(read(&[]).output(), Path::new("/etc/Corefile"));
+        assert_eq!(read(&["-corefile", "a"]).output(), Path::new("a"));
+        assert_eq!(read(&["-corefile", "a", "-conf", "b"]).output(), Path::new("b"));
+    }
+
+    #[test]
+    fn odd_intervals_are_warned_about() {
+        assert_eq!(read(&[]).warnings, [""; 0]);
+        assert_eq!(read(&["-syncinterval", "60s"]).warnings, [""; 0]);
+        assert_eq!(read(&["-syncinterval=60ns"]).warnings.len(), 1);
+        assert_eq!(read(&["-syncinterval", "60ns", "-syncinterval", "5s"]).warnings, [""; 0]);
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(super) fn index(name: &str) -> Option<u32> {
     std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
 }
 
+/// In the place of an index: all interfaces. The kernel gives no interface this one.
+pub(super) const EVERY_INTERFACE: u32 = 0;
+
 /// The addresses of an interface, in the kernel's order (the primary one first).
 pub(super) fn addresses(index: u32) -> io::Result<Vec<IpAddr>> {
     let mut socket =
@@ -70,7 +73,8 @@ fn read_datagram(mut bytes: &[u8], index: u32, found: &mut Vec<IpAddr>) -> io::R
 /// point-to-point link IFA_ADDRESS is the peer, so IFA_LOCAL goes first.
 fn read_address(body: &[u8], index: u32) -> Option<IpAddr> {
     let header = body.first_chunk::<8>()?;
-    if u32::from_ne_bytes([header[4], header[5], header[6], header[7]]) != index {
+    let own = u32::from_ne_bytes([header[4], header[5], header[6], header[7]]);
+    if index != EVERY_INTERFACE && own != index {
         return None;
     }
     let mut attributes = &body[8..];
@@ -131,6 +135,8 @@ mod tests {
         let index = index("lo").expect("every Linux has lo");
         let found = addresses(index).expect("listed");
         assert!(found.contains(&"127.0.0.1".parse().expect("an address")), "{found:?}");
+        let all = addresses(EVERY_INTERFACE).expect("listed");
+        assert!(found.iter().all(|address| all.contains(address)), "{all:?}");
     }
 
     #[test]

@@ -1,8 +1,19 @@
 //! From flags to a checked configuration.
+//!
+//! There are three places it can come from. A template (`-basecorefile`, or the usual one where it
+//! is mounted) is filled in with what the command line, the environment and the kube-dns ConfigMap
+//! say; `-conf` is then where the outcome is written, not what is read. Without a template `-conf`
+//! is read as it is, and without that there is the built-in Corefile.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::corefile::ServerBlock;
 use super::environment::{Environment, System, Witness};
 use super::flags::Flags;
-use super::{Config, ConfigError, Origin, check, corefile};
+use super::kube_dns::{self, KubeDns};
+use super::template::{self, Values};
+use super::{Config, ConfigError, Origin, check, clients, corefile};
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,36 +29,196 @@ pub enum LoadError {
         /// What the operating system says.
         reason: String,
     },
+    /// The template cannot be read.
+    #[error(
+        "cannot read the template of the Corefile {path}: {reason}; mount the ConfigMap that holds \
+         it there, name another with -basecorefile FILE, or have -conf read as it is with \
+         -basecorefile \"\""
+    )]
+    NoTemplate {
+        /// The file as named.
+        path: String,
+        /// What the operating system says.
+        reason: String,
+    },
     /// What it says makes no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
 
-/// Reads and checks the Corefile that `flags` name, or the built-in one. Doing so again later,
-/// for a reload, changes nothing that runs; the fingerprint tells whether anything is different.
-pub fn load(flags: &Flags) -> Result<Config, LoadError> {
-    load_from(flags, &System)
+/// A template filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilledIn {
+    /// The template.
+    pub template: PathBuf,
+    /// Where the outcome is to be written.
+    pub output: PathBuf,
+    /// The outcome; its first line begins with [`OUTPUT_MARK`].
+    pub text: String,
+    /// What of the ConfigMap is in it.
+    pub kube_dns: KubeDns,
+    /// What of the ConfigMap is not, because it makes no sense.
+    pub left_out: Vec<ConfigError>,
 }
 
-fn load_from(flags: &Flags, environment: &dyn Environment) -> Result<Config, LoadError> {
-    let witness = Witness::new(environment);
-    let (origin, text, port_default) = match &flags.conf {
-        None => (Origin::BuiltIn, BUILT_IN.to_owned(), BUILT_IN_PORT),
-        Some(conf) => {
-            let path = conf.display().to_string();
-            let text = witness.read_file(&path);
-            let text = text.map_err(|reason| LoadError::Unreadable { path, reason })?;
-            (Origin::File(conf.clone()), text, PORT)
+/// Reads and checks what `flags` name, or the built-in Corefile. Changes nothing.
+pub fn load(flags: &Flags) -> Result<Config, LoadError> {
+    load_from(flags, &Origin::BuiltIn, &System)
+}
+
+/// Does so again for a reload, when what is in force came from `before`: a template that is gone
+/// is an error then, and what the ConfigMap said last stands in for what makes no sense in it. The
+/// fingerprint tells whether anything is different.
+pub fn load_again(flags: &Flags, before: &Origin) -> Result<Config, LoadError> {
+    load_from(flags, before, &System)
+}
+
+fn load_from(
+    flags: &Flags,
+    before: &Origin,
+    environment: &dyn Environment,
+) -> Result<Config, LoadError> {
+    let config = match (template_of(flags, before, environment), &flags.conf) {
+        (Some(path), _) => from_template(flags, &path, before, environment)?,
+        (None, Some(conf)) => from_file(flags, conf, environment)?,
+        (None, None) => {
+            let witness = Witness::new(environment);
+            let origin = Origin::BuiltIn;
+            let blocks = corefile::parse(&origin.to_string(), BUILT_IN, &witness)?;
+            checked(flags, &blocks, origin, flags.dns_port.unwrap_or(BUILT_IN_PORT), &witness)?
         }
     };
-    let port = flags.dns_port.unwrap_or(port_default);
-    witness.note((&text, port));
-    let blocks = corefile::parse(&origin.to_string(), &text, &witness)?;
-    let mut config = check::check(&blocks, origin, port, &witness)?;
+    for page in &flags.metrics_page().listen {
+        check::check_page(&config.blocks, "-metrics-listen-address", page)?;
+    }
+    Ok(config)
+}
+
+/// The template, if there is one: the one that is named, the one in force, or else the usual one
+/// if it is there.
+fn template_of(flags: &Flags, before: &Origin, environment: &dyn Environment) -> Option<PathBuf> {
+    if let Some(named) = &flags.base_corefile {
+        return (!named.as_os_str().is_empty()).then(|| named.clone());
+    }
+    let usual = PathBuf::from(TEMPLATE);
+    let is_in_force = matches!(before, Origin::Template(_));
+    (is_in_force || environment.exists(TEMPLATE)).then_some(usual)
+}
+
+fn from_file(
+    flags: &Flags,
+    conf: &Path,
+    environment: &dyn Environment,
+) -> Result<Config, LoadError> {
+    let witness = Witness::new(environment);
+    let path = conf.display().to_string();
+    let text = witness.read_file(&path);
+    let text = text.map_err(|reason| LoadError::Unreadable { path: path.clone(), reason })?;
+    let blocks = corefile::parse(&path, &text, &witness);
+    let blocks = blocks.map_err(template::explain_without_template)?;
+    let port = flags.dns_port.unwrap_or(PORT);
+    let mut config = checked(flags, &blocks, Origin::File(conf.to_owned()), port, &witness)?;
+    if let Some(rest) = text.lines().next().and_then(|line| line.strip_prefix(OUTPUT_MARK)) {
+        let template = rest.split(';').next().unwrap_or(rest);
+        config.warnings.push(format!(
+            "{path}: this was filled in from{template}, which is not there now; it may be out of date"
+        ));
+    }
+    if let Some(directory) = &flags.kube_dns_config_map {
+        config.warnings.push(format!(
+            "-kubednscm {}: does nothing without a template (-basecorefile FILE)",
+            directory.display()
+        ));
+    }
+    Ok(config)
+}
+
+/// Fills in the template. What fails with the ConfigMap and works without its news is the
+/// ConfigMap's fault: its news are left out.
+fn from_template(
+    flags: &Flags,
+    template: &Path,
+    before: &Origin,
+    environment: &dyn Environment,
+) -> Result<Config, LoadError> {
+    let path = template.display().to_string();
+    let text = environment.read_file(&path);
+    let text = text.map_err(|reason| LoadError::NoTemplate { path, reason })?;
+    let before = match before {
+        Origin::Template(filled) => filled.kube_dns.clone(),
+        _ => KubeDns::default(),
+    };
+    let (kube_dns, mut left_out) = match config_map(flags, environment) {
+        Some(directory) => kube_dns::read(&directory, &before, environment),
+        None => (KubeDns::default(), Vec::new()),
+    };
+    let fill_in = |kube_dns: &KubeDns, left_out: &[ConfigError]| {
+        filled_in(flags, template, &text, kube_dns, left_out, environment)
+    };
+    match fill_in(&kube_dns, &left_out) {
+        Err(error) if kube_dns != before => {
+            left_out.push(error.clone());
+            Ok(fill_in(&before, &left_out).map_err(|_| error)?)
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// The directory of the kube-dns ConfigMap: as named, or the usual one if it is there.
+fn config_map(flags: &Flags, environment: &dyn Environment) -> Option<String> {
+    let named = flags.kube_dns_config_map.as_ref().map(|path| path.display().to_string());
+    named.or_else(|| environment.exists(CONFIG_MAP).then(|| CONFIG_MAP.to_owned()))
+}
+
+fn filled_in(
+    flags: &Flags,
+    template: &Path,
+    text: &str,
+    kube_dns: &KubeDns,
+    left_out: &[ConfigError],
+    environment: &dyn Environment,
+) -> Result<Config, ConfigError> {
+    let witness = Witness::new(environment);
+    let (file, port) = (template.display().to_string(), flags.dns_port.unwrap_or(PORT));
+    let values = Values::of(flags, kube_dns, environment);
+    let (mut blocks, filled) = template::read(&file, text, &values, &witness)?;
+    let mut text = format!("{OUTPUT_MARK} {file}; edit that file, not this one.\n{filled}");
+    for stub in &kube_dns.stub_domains {
+        let (block, lines) = template::stub_block(stub, &values.node_addresses, port, &witness)?;
+        blocks.extend(block);
+        text.push_str(&lines);
+    }
+    witness.note(&text);
+    let origin = Origin::Template(Arc::new(FilledIn {
+        template: template.to_owned(),
+        output: flags.output().to_owned(),
+        text,
+        kube_dns: kube_dns.clone(),
+        left_out: left_out.to_vec(),
+    }));
+    checked(flags, &blocks, origin, port, &witness)
+}
+
+fn checked(
+    flags: &Flags,
+    blocks: &[ServerBlock],
+    origin: Origin,
+    port: u16,
+    witness: &Witness<'_>,
+) -> Result<Config, ConfigError> {
+    witness.note(port);
+    let mut config = check::check(blocks, origin, port, witness)?;
+    clients::limit(&mut config, flags, witness);
     config.fingerprint = witness.fingerprint();
     Ok(config)
 }
 
+/// What the first line of a filled-in template begins with.
+pub const OUTPUT_MARK: &str = "# Filled in by dnscache from";
+/// Where the reference manifest mounts the template.
+const TEMPLATE: &str = "/etc/coredns/Corefile.base";
+/// And the kube-dns ConfigMap.
+const CONFIG_MAP: &str = "/etc/kube-dns";
 /// The Corefile in force without `-conf`. Its port is 5353 unless `-dns.port` says otherwise, so
 /// that it starts without privileges; it opens no HTTP endpoint, whose port could be taken.
 pub const BUILT_IN: &str = "\
@@ -65,165 +236,4 @@ const BUILT_IN_PORT: u16 = 5353;
 const PORT: u16 = 53;
 
 #[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    use super::super::Upstream;
-    use super::super::environment::tests::Literal;
-    use super::*;
-
-    fn flags(words: &[&str]) -> Flags {
-        let words = std::iter::once("dnscache").chain(words.iter().copied());
-        Flags::read(words.map(Into::into)).expect("flags")
-    }
-
-    fn listen(config: &Config) -> Vec<String> {
-        config.blocks.iter().flat_map(|block| &block.listen).map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn without_conf_the_built_in_one_serves_loopback() {
-        let config = load(&flags(&[])).expect("built-in");
-        assert_eq!(config.origin, Origin::BuiltIn);
-        assert_eq!(listen(&config), ["127.0.0.1:5353", "[::1]:5353"]);
-        let block = &config.blocks[0];
-        assert!(block.cache.is_some() && block.errors && block.detect_loop);
-        assert_eq!(block.forwards[0].to, [Upstream::ResolvConf("/etc/resolv.conf".into())]);
-        assert!(config.health.is_none() && config.prometheus.is_empty());
-        let config = load(&flags(&["-dns.port", "1053"])).expect("built-in");
-        assert_eq!(listen(&config), ["127.0.0.1:1053", "[::1]:1053"]);
-    }
-
-    #[test]
-    fn keys_without_a_port_get_the_one_of_the_flags() {
-        let environment = Literal::default().file("C", ". a:54 {\n bind ::1\n}");
-        let config = load_from(&flags(&["-conf", "C", "-p=99"]), &environment).expect("loaded");
-        assert_eq!(listen(&config), ["[::1]:99", "[::1]:54"]);
-    }
-
-    #[test]
-    fn a_missing_file_is_named_with_what_to_do() {
-        let error = load(&flags(&["-conf", "/no/such/Corefile"])).expect_err("no file").to_string();
-        assert!(error.starts_with("cannot read the Corefile /no/such/Corefile: No such file"));
-        assert!(error.ends_with("or leave -conf out to run with the built-in one"), "{error}");
-    }
-
-    #[test]
-    fn the_fingerprint_covers_imports_variables_and_port() {
-        let print = |environment: &Literal, words: &[&str]| {
-            load_from(&flags(words), environment).expect("loaded").fingerprint
-        };
-        let conf: &[&str] = &["-conf", "d/C"];
-        let first = Literal::default()
-            .file("d/C", ". {\n import other\n chaos {$V}x\n}")
-            .file("d/other", "errors")
-            .with_variable("V", "1");
-        let one = print(&first, conf);
-        assert_eq!(one, print(&first, conf));
-        assert_ne!(one, print(&first.clone().file("d/other", "errors\nloop"), conf));
-        assert_ne!(one, print(&first.clone().with_variable("V", "2"), conf));
-        assert_ne!(one, print(&first, &["-conf", "d/C", "-p", "54"]));
-    }
-
-    /// The Corefiles of `tests/data/corefiles`, with the environment they are written for.
-    fn samples(kind: &str) -> Vec<PathBuf> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/corefiles");
-        let mut paths: Vec<_> = std::fs::read_dir(Path::new(folder).join(kind))
-            .expect("the folder of samples")
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "corefile"))
-            .collect();
-        paths.sort();
-        assert!(!paths.is_empty(), "{kind}");
-        paths
-    }
-
-    /// Loads a sample; places in messages are cut down to the file's name.
-    fn load_sample(path: &Path) -> Result<Config, String> {
-        let folder = format!("{}/", path.parent().expect("a folder").display());
-        let flags = flags(&["-conf", path.to_str().expect("UTF-8")]);
-        load(&flags).map_err(|error| error.to_string().replace(&folder, ""))
-    }
-
-    #[test]
-    fn good_samples_are_accepted() {
-        for path in samples("good") {
-            let config = load_sample(&path).unwrap_or_else(|error| panic!("{error}"));
-            assert!(!config.blocks.is_empty(), "{}", path.display());
-        }
-    }
-
-    #[test]
-    fn bad_samples_are_refused_as_expected() {
-        let mut wrong = Vec::new();
-        for path in samples("bad") {
-            let expected = std::fs::read_to_string(path.with_extension("expected"));
-            let expected = expected.unwrap_or_else(|error| format!("({error})"));
-            let found =
-                load_sample(&path).map(|_| "accepted".to_owned()).unwrap_or_else(|error| error);
-            if found != expected.trim_end() {
-                wrong.push(format!("{}\n  {found}", path.display()));
-            }
-        }
-        assert!(wrong.is_empty(), "not refused as expected:\n{}", wrong.join("\n"));
-    }
-
-    #[test]
-    fn every_option_of_ours_arrives() {
-        let paths = samples("good");
-        let everything = paths.iter().find(|path| path.ends_with("everything.corefile"));
-        let config = load_sample(everything.expect("the sample")).expect("loaded");
-        let searching = config.blocks.iter().filter(|block| block.search.is_some());
-        let labels: Vec<_> = searching.map(|block| block.server_label.as_str()).collect();
-        assert_eq!(labels, ["dns://127.0.0.1:5300", "dns://127.0.0.1:5302"]);
-        let search = config.blocks[0].search.as_ref().expect("searchpath");
-        assert_eq!(search.domain.to_string(), "k8s.example.org.");
-        assert_eq!((search.host_domains.len(), search.except.len()), (2, 2));
-        assert_eq!(search.audit_one_in, 200);
-        let hot = config.hot.expect("hotnames");
-        assert_eq!((hot.size, hot.refresh_per_second, hot.refresh_percent), (2000, 20, 5));
-        assert!(config.blocks[0].log.as_ref().expect("log").shortcuts);
-    }
-
-    #[test]
-    fn the_example_of_the_readme_means_the_defaults() {
-        let readme = include_str!("../../../README.md");
-        let mut fenced = readme.split("```").skip(1).step_by(2);
-        let example = fenced.find(|text| text.contains("searchpath rewrite")).expect("the example");
-        let text = example.strip_prefix("text\n").expect("a plain text");
-        let read = |text: &str| {
-            let environment = Literal::default().file("C", text);
-            load_from(&flags(&["-conf", "C"]), &environment).expect("loaded")
-        };
-        let written = read(text);
-        let defaults = read("cluster.local {\n cache\n forward . ::1\n}");
-        assert_eq!(written.hot, defaults.hot);
-        let search = written.blocks[0].search.as_ref().expect("searchpath");
-        let expected = defaults.blocks[0].search.as_ref().expect("the default");
-        assert_eq!(
-            (search.mode, &search.domain, search.audit_one_in),
-            (expected.mode, &expected.domain, expected.audit_one_in)
-        );
-        assert_eq!((search.host_domains.len(), search.except.len()), (2, 2));
-    }
-
-    #[test]
-    fn the_node_local_manifest_means_what_it_says() {
-        let paths = samples("good");
-        let manifest = paths.iter().find(|path| path.ends_with("node-local-dns.corefile"));
-        let config = load_sample(manifest.expect("the manifest")).expect("loaded");
-        let zones: Vec<_> = config.blocks.iter().map(|block| block.zones[0].to_string()).collect();
-        assert_eq!(zones, ["cluster.local.", "in-addr.arpa.", "ip6.arpa.", "."]);
-        assert_eq!(config.warnings, [""; 0]);
-        let cache = config.blocks[0].cache.as_ref().expect("cache");
-        assert_eq!((cache.success.capacity, cache.success.ttl_max_secs), (Some(9984), 30));
-        assert_eq!((cache.denial.capacity, cache.denial.ttl_max_secs), (Some(9984), 5));
-        let searching: Vec<_> = config.blocks.iter().map(|block| block.search.is_some()).collect();
-        assert_eq!(searching, [true, false, false, false]);
-        let health = config.health.expect("health").listen;
-        assert_eq!(health, ["169.254.20.10:8080".parse().expect("an address")]);
-        assert_eq!(config.prometheus, ["[::]:9253".parse().expect("an address")]);
-        assert_eq!(config.blocks[0].server_label, "dns://169.254.20.10:53");
-        assert_eq!(config.blocks[0].listen.len(), 2);
-    }
-}
+mod tests;

@@ -1,30 +1,39 @@
 //! What the operator typed, checked once, as the program needs it.
 //!
 //! [`flags`] reads the command line, [`corefile`] the grammar, [`check`] turns directives into the
-//! types below and refuses what makes no sense; [`load()`] does all three. [`environment`] is the
-//! machine as they see it. [`resolv_conf`] and [`hosts_file`] read the files a Corefile points to;
+//! types below and refuses what makes no sense; [`load()`] does all three, and fills in the
+//! [`template`] first if there is one, with what [`kube_dns`] says. [`environment`] is the machine
+//! as they see it. [`resolv_conf`] and [`hosts_file`] read the files a Corefile points to;
 //! they may change while running, so they are not part of a [`Config`].
 
 pub mod check;
+mod clients;
 pub mod corefile;
 pub mod duration;
 pub mod environment;
 pub mod flags;
 pub mod hosts_file;
 mod interfaces;
+pub mod kube_dns;
 pub mod load;
+pub mod octets;
 pub mod registry;
 pub mod resolv_conf;
+pub mod template;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::policy::dns64::Dns64;
+use crate::engine::policy::rewrite;
+use crate::engine::policy::template::Template;
 use crate::engine::wire::name::Name;
 
-pub use load::{LoadError, load};
+pub use load::{FilledIn, LoadError, load, load_again};
 
 /// Everything a Corefile says, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +54,10 @@ pub struct Config {
     pub prometheus: Vec<SocketAddr>,
     /// `hotnames`; `None`: `hotnames off`.
     pub hot: Option<HotNames>,
+    /// `clients`; `None`: `clients off`.
+    pub clients: Option<Clients>,
+    /// `slowlog`: how long a question takes that is worth a line; `None`: `slowlog off`.
+    pub slow_log: Option<Duration>,
     /// Hash of everything that was read (imports and environment included); two equal
     /// fingerprints are the same configuration.
     pub fingerprint: u64,
@@ -59,6 +72,8 @@ pub enum Origin {
     BuiltIn,
     /// This file.
     File(PathBuf),
+    /// A template, filled in.
+    Template(Arc<FilledIn>),
 }
 
 impl fmt::Display for Origin {
@@ -66,6 +81,7 @@ impl fmt::Display for Origin {
         match self {
             Self::BuiltIn => f.write_str("(built-in)"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Template(filled) => write!(f, "{}", filled.template.display()),
         }
     }
 }
@@ -122,6 +138,12 @@ pub struct Block {
     pub forwards: Vec<Forward>,
     /// `hosts`.
     pub hosts: Option<Hosts>,
+    /// `rewrite` rules in order.
+    pub rewrites: Vec<rewrite::Rule>,
+    /// `template`s in order.
+    pub templates: Vec<Template>,
+    /// `dns64`.
+    pub dns64: Option<Dns64>,
     /// `whoami`.
     pub whoami: bool,
     /// `chaos`: answers to class CH; `None`: REFUSED.
@@ -138,6 +160,19 @@ pub struct Block {
     pub detect_loop: bool,
     /// `debug`.
     pub debug: bool,
+    /// `timeouts`.
+    pub timeouts: Timeouts,
+}
+
+/// `timeouts`: how long TCP clients of the block's addresses may take; `None`: as usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timeouts {
+    /// To send a query that was begun.
+    pub read: Option<Duration>,
+    /// To read a reply.
+    pub write: Option<Duration>,
+    /// Between questions.
+    pub idle: Option<Duration>,
 }
 
 /// `acl`: what to do with queries of some types from some networks.
@@ -255,6 +290,57 @@ pub struct HotNames {
     pub refresh_percent: u32,
 }
 
+/// `clients { ... }`: what one client may ask of upstreams, with defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clients {
+    /// Questions in flight at once, at least 1.
+    pub in_flight: u32,
+    /// New questions; `None`: `rate off`.
+    pub rate: Option<Rate>,
+    /// The node's own addresses get so many times as much; `None`: no limit for them.
+    pub own_times: Option<u32>,
+    /// Networks without limits, as address and prefix length.
+    pub except: Vec<(IpAddr, u8)>,
+    /// Clients told on `/clients`.
+    pub top: usize,
+}
+
+impl Clients {
+    /// What `clients` means without options, and without being there.
+    pub const DEFAULT: Self = Self {
+        in_flight: 2_048,
+        rate: Some(Rate { per_second: 1_000, burst: 2_000 }),
+        own_times: None,
+        except: Vec::new(),
+        top: 100,
+    };
+}
+
+/// `rate PER_SECOND [burst QUESTIONS]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Questions per second, at least 1.
+    pub per_second: u32,
+    /// Questions at once after a pause, at least 1.
+    pub burst: u32,
+}
+
+/// `packets_per_second N [reserve PERCENT%]` of a `forward`: what an upstream takes from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketLimit {
+    /// Not written: only the addresses that are known to have a limit have one.
+    Known,
+    /// `off`.
+    Unlimited,
+    /// So many packets.
+    PerSecond {
+        /// Packets, at least 1.
+        packets: u32,
+        /// The part that is kept for names that are known, in percent (0 to 90).
+        reserve_percent: u32,
+    },
+}
+
 /// `forward FROM TO...`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forward {
@@ -282,6 +368,8 @@ pub struct Forward {
     pub expire: Duration,
     /// `max_concurrent`: questions in flight at once; 0: no limit.
     pub max_concurrent: u32,
+    /// `packets_per_second`, for each of the upstreams.
+    pub packets: PacketLimit,
     /// `max_connect_attempts`: tries for one question; 0: only the built-in limits.
     pub max_attempts: u32,
     /// `failover`: response codes (besides SERVFAIL, REFUSED, NOTIMP, FORMERR) that try the next
@@ -293,6 +381,27 @@ pub struct Forward {
     pub tls: Option<Tls>,
     /// `tls_servername`.
     pub tls_server_name: Option<String>,
+    /// `max_age`: a connection is replaced by a new one before it is older than this; zero: never;
+    /// `None`: two minutes for connections without TLS, never for others.
+    pub max_age: Option<Duration>,
+    /// `endpoints NAMESPACE/SERVICE`: the Service whose endpoints are asked instead of `to` as
+    /// long as they are known.
+    pub endpoints: Option<ServiceName>,
+}
+
+/// A Service of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// One TO of a `forward`.

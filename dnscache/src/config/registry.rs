@@ -1,4 +1,4 @@
-//! Record types and response codes by name (IANA DNS parameters), as a Corefile writes them.
+//! Record types, classes and response codes by name (IANA DNS parameters), as a Corefile writes them.
 
 /// The number of a record type: a name in any case, or `TYPE123` (RFC 3597 section 5).
 pub fn record_type(name: &str) -> Option<u16> {
@@ -15,6 +15,24 @@ pub fn record_type_name(number: u16) -> String {
     let known = RECORD_TYPES.iter().find(|(_, known)| *known == number);
     known.map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
 }
+
+/// The number of a class: a name in any case, or `CLASS123` (RFC 3597 section 5).
+pub fn class_number(name: &str) -> Option<u16> {
+    let name = name.to_ascii_uppercase();
+    let known = CLASSES.iter().find(|(known, _)| *known == name);
+    known.map(|&(_, number)| number).or_else(|| {
+        let digits = name.strip_prefix("CLASS")?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    })
+}
+
+/// The name of a class, which [`class_number`] reads back.
+pub fn class_name(number: u16) -> String {
+    let known = CLASSES.iter().find(|(_, known)| *known == number);
+    known.map_or_else(|| format!("CLASS{number}"), |(name, _)| (*name).to_owned())
+}
+
+const CLASSES: [(&str, u16); 5] = [("IN", 1), ("CH", 3), ("HS", 4), ("NONE", 254), ("ANY", 255)];
 
 /// The number of a response code by its name, in any case.
 pub fn response_code(name: &str) -> Option<u16> {

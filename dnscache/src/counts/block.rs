@@ -33,8 +33,14 @@ struct BlockShard {
     misses: Cell,
     renewals: Cell,
     unusable: Cell,
+    /// Replies of `template`, by outcome and by type.
+    templates: [[Cell; TYPE_SLOTS]; TEMPLATED.len()],
     search: SearchShard,
 }
+
+/// What `template` came to.
+const TEMPLATED: [Source; 3] =
+    [Source::Template, Source::TemplateNotFilledIn, Source::TemplateNoRecord];
 
 impl BlockCounts {
     /// Counts from zero for the block with these labels, for the slow plane and `workers`.
@@ -69,6 +75,9 @@ impl BlockCounts {
         reply_size.observe(size_slot(reply_len), reply_len as u64, writers);
         counts.durations[qtype].observe(duration_slot(duration_us), duration_us, writers);
         counts.replies[source_slot(facts.source)][rcode_slot(facts.rcode)].add(1, writers);
+        if let Some(templated) = TEMPLATED.iter().position(|source| *source == facts.source) {
+            counts.templates[templated][qtype].add(1, writers);
+        }
         counts.search.replied(facts, writers);
     }
 
@@ -126,6 +135,7 @@ impl BlockCounts {
             misses: shards.sum(|shard| &shard.misses),
             renewals: shards.sum(|shard| &shard.renewals),
             unusable: shards.sum(|shard| &shard.unusable),
+            templated: self.read_templated(),
             search: SearchReading::of(shards, |shard| &shard.search),
         }
     }
@@ -147,6 +157,20 @@ impl BlockCounts {
             }
         }
         requests
+    }
+
+    fn read_templated(&self) -> Vec<TemplatedReading> {
+        let mut templated = Vec::new();
+        for (index, source) in TEMPLATED.into_iter().enumerate() {
+            for slot in 0..TYPE_SLOTS {
+                let count = self.shards.sum(|shard| &shard.templates[index][slot]);
+                if count > 0 {
+                    let type_label = type_slot_label(slot);
+                    templated.push(TemplatedReading { source, type_label, count });
+                }
+            }
+        }
+        templated
     }
 
     fn read_durations(&self) -> Vec<(&'static str, HistogramReading)> {
@@ -194,8 +218,21 @@ pub struct BlockReading {
     pub renewals: u64,
     /// Messages from upstream that were not kept.
     pub unusable: u64,
+    /// Replies of `template`.
+    pub templated: Vec<TemplatedReading>,
     /// What became of questions that were steps through a search list.
     pub search: SearchReading,
+}
+
+/// Replies of `template` to questions of one type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplatedReading {
+    /// What came of it: one of the three answerers that `template` is.
+    pub source: Source,
+    /// The `type` label.
+    pub type_label: &'static str,
+    /// How many.
+    pub count: u64,
 }
 
 /// Queries that came one way.
@@ -275,6 +312,11 @@ impl BlockReading {
     /// Queries that `acl` let through.
     pub fn acl_allowed(&self) -> u64 {
         self.count(|reply| reply.source != Source::Acl)
+    }
+
+    /// Queries that `dns64` answered.
+    pub fn translated(&self) -> u64 {
+        self.count(|reply| reply.source == Source::Dns64)
     }
 
     fn count(&self, wanted: impl Fn(&ReplyReading) -> bool) -> u64 {

@@ -101,7 +101,7 @@ pub(super) fn rcode_slot_label(slot: usize) -> Cow<'static, str> {
 }
 
 /// Everybody who answers, in the order of [`source_slot`].
-pub(super) const SOURCES: [Source; 12] = [
+pub(super) const SOURCES: [Source; 16] = [
     Source::CacheSuccess,
     Source::CacheDenial,
     Source::CacheFailure,
@@ -114,6 +114,10 @@ pub(super) const SOURCES: [Source; 12] = [
     Source::Acl,
     Source::Refusal,
     Source::SearchPath,
+    Source::Template,
+    Source::TemplateNotFilledIn,
+    Source::TemplateNoRecord,
+    Source::Dns64,
 ];
 
 /// The slot of an answerer.
@@ -132,6 +136,10 @@ pub(super) fn source_slot(source: Source) -> usize {
         Source::Acl => 9,
         Source::Refusal => 10,
         Source::SearchPath => 11,
+        Source::Template => 12,
+        Source::TemplateNotFilledIn => 13,
+        Source::TemplateNoRecord => 14,
+        Source::Dns64 => 15,
     }
 }
 
@@ -148,6 +156,8 @@ pub(super) fn plugin_label(source: Source) -> &'static str {
         Source::Any => "any",
         Source::Acl => "acl",
         Source::SearchPath => "searchpath",
+        Source::Template | Source::TemplateNotFilledIn | Source::TemplateNoRecord => "template",
+        Source::Dns64 => "dns64",
         Source::Refusal => "",
     }
 }

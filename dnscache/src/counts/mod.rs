@@ -7,13 +7,17 @@
 mod block;
 mod cell;
 mod kinds;
+mod node;
 mod plane;
 mod refresh;
 mod search;
+mod snapshot;
 
 pub use block::{BlockCounts, BlockReading};
 pub use cell::HistogramReading;
 pub use kinds::{DURATION_BOUNDS, SIZE_BOUNDS, rcode_label, type_label};
+pub use node::{NodeCounts, NodeReading, Repair, SetupError};
 pub use plane::{Closed, PlaneCounts, PlaneReading, Rejected};
 pub use refresh::RefreshCounts;
 pub use search::{SearchReading, reason_label};
+pub use snapshot::{LastWritten, Loaded, SnapshotCount, SnapshotCounts};

@@ -141,7 +141,7 @@ impl PlaneCounts {
         self.add(shard, |counts| &counts.coalesced);
     }
 
-    /// Counts a query refused because as many clients wait (in all or for one question) as may.
+    /// Counts a question that is not asked because as many are in flight as may.
     #[inline]
     pub fn waiting_full(&self, shard: usize) {
         self.add(shard, |counts| &counts.waiting_full);

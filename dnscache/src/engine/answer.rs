@@ -4,25 +4,23 @@ use std::sync::Arc;
 
 use super::block::{Block, BlockCache};
 use super::cache::key::{self, Flags, Key, KeyBuffer};
-use super::cache::lifetime::STALE_TTL_SECS;
 use super::cache::record::{Kind, Record};
 use super::cache::shared::Resident;
+use super::desk::{Desk, Guise, NOBODY, ROOT, exists};
 use super::facts::Way;
-use super::policy::hot::Sampler;
 use super::policy::route::Route;
 use super::policy::{acl, hosts, local};
 use super::shortcut::marked;
+use super::wire::UDP_REPLY_MAX;
 use super::wire::answer::is_forwardable_class;
-use super::wire::edns::{PLAIN_UDP_MAX, extended_error};
+use super::wire::edns::extended_error;
 use super::wire::header::{class, flag, rcode, rtype};
 use super::wire::name::{Name, parent, wire_is_at_or_below};
 use super::wire::question::{Parsed, Question, parse};
-use super::wire::reply::{Opt, Shape, bare, refusal, stored};
-use super::wire::ttl::Age;
-use super::wire::{UDP_REPLY_MAX, header};
+use super::wire::reply::refusal;
 use super::{
-    Ask, BlockId, DropReason, Engine, Facts, Now, Outcome, Query, Reason, Reply, Scratch, Shortcut,
-    Source, Transport, Verdict,
+    Ask, BlockId, DropReason, Engine, Facts, Now, Outcome, Query, Reason, Reply, Scratch, Source,
+    Transport, Verdict,
 };
 use crate::config::AclAction;
 
@@ -50,16 +48,22 @@ impl Engine {
                 let len = refusal(out, &refused, UDP_REPLY_MAX as u16);
                 Verdict::Reply(Reply { len, facts, renew: None })
             }
-            Parsed::Query(question) => self.decide_in(None, query, &question, now, scratch, out),
+            Parsed::Query(question) => {
+                let (desk, key) = self.desk((query, &question), None, now, scratch, out);
+                key.set_name(question.name());
+                self.decide(desk, key)
+            }
         }
     }
 
     /// [`Engine::answer`] for a client that waited for facts of `earlier` (see [`Company::first`]).
-    /// If they were not `learned`, its question is asked as it is.
+    /// If the first of them came to nothing, its question is asked as it is.
+    ///
+    /// [`Company::first`]: super::Company::first
     pub fn answer_again(
         &self,
         query: &Query<'_>,
-        (earlier, learned): (&Ask, bool),
+        (earlier, outcome): (&Ask, &Outcome),
         now: Now,
         scratch: &mut Scratch,
         out: &mut [u8],
@@ -68,20 +72,11 @@ impl Engine {
             return Verdict::Drop(DropReason::Short);
         };
         let rounds = earlier.company.as_ref().map_or(0, |company| company.rounds);
-        let rounds = Some(if learned { rounds } else { 0 });
-        self.decide_in(rounds, query, &question, now, scratch, out)
-    }
-
-    fn decide_in(
-        &self,
-        rounds: Option<u8>,
-        query: &Query<'_>,
-        question: &Question<'_>,
-        now: Now,
-        scratch: &mut Scratch,
-        out: &mut [u8],
-    ) -> Verdict {
-        let (desk, key) = self.desk((query, question), rounds, now, scratch, out);
+        let is_learned = matches!(outcome, Outcome::Fresh(_));
+        let rounds = Some(if is_learned { rounds } else { 0 });
+        let (mut desk, key) = self.desk((query, &question), rounds, now, scratch, out);
+        let translation = earlier.company.as_ref().and_then(|company| company.translation.as_ref());
+        desk.waited = translation.map(|translation| (translation, outcome));
         key.set_name(question.name());
         self.decide(desk, key)
     }
@@ -97,8 +92,21 @@ impl Engine {
     ) -> (Desk<'a>, &'a mut KeyBuffer) {
         let Scratch { turn, key, fact_key, names, sampler } = scratch;
         let engine = self;
-        let desk =
-            Desk { engine, query, question, now, rounds, turn, fact_key, names, sampler, out };
+        let desk = Desk {
+            engine,
+            query,
+            question,
+            now,
+            rounds,
+            guise: Guise::Own,
+            waited: None,
+            is_last_word: false,
+            turn,
+            fact_key,
+            names,
+            sampler,
+            out,
+        };
         (desk, key)
     }
 
@@ -116,25 +124,11 @@ impl Engine {
             // Only well-formed queries become an `Ask`; nothing is sent for anything else.
             return Reply { len: 0, facts: NOBODY, renew: None };
         };
-        let block = self.block(ask.block);
-        let (mut desk, _) = self.desk((query, &question), Some(0), now, scratch, out);
-        let mut reply = match outcome {
-            Outcome::Fresh(entry) => {
-                let reply = desk.serve(block, ask.block, entry.record(), Source::Forward);
-                if exists(&reply.facts) {
-                    desk.see(ask.key.name(), ROOT, false, 0);
-                }
-                reply
-            }
-            Outcome::Stale(entry) => {
-                if let Some(cache) = &block.cache {
-                    cache.mark(&ask.key, entry, |renewal| renewal.keeps_waiting(ask.asked, now));
-                }
-                desk.serve(block, ask.block, entry.record(), Source::Stale)
-            }
-            Outcome::Failed { rcode, extended_error } => {
-                desk.refuse(ask.block, block, *rcode, *extended_error, Source::Refusal)
-            }
+        let (mut desk, key) = self.desk((query, &question), Some(0), now, scratch, out);
+        let translation = ask.company.as_ref().and_then(|company| company.translation.as_ref());
+        let mut reply = match translation {
+            Some(translation) => desk.conclude_translated(ask.block, translation, outcome, key),
+            None => desk.conclude_rewritten(ask, outcome),
         };
         reply.facts.shortcut = ask.shortcut;
         reply
@@ -148,8 +142,11 @@ impl Engine {
         if UNANSWERED_PORTS.contains(&query.source.port()) {
             return Some(DropReason::SourcePort);
         }
+        // Clients draw their ports; a query from the port it goes to comes from a server like this
+        // one, or is forged to make two of them talk to each other.
         let listener = self.listeners.get(usize::from(query.listener.0));
-        let is_own = listener.is_some_and(|listener| listener.address == query.source);
+        let port = query.source.port();
+        let is_own = listener.is_some_and(|listener| listener.address.port() == port);
         is_own.then_some(DropReason::Own)
     }
 
@@ -176,54 +173,11 @@ impl Engine {
         if let Some(verdict) = desk.judge(id, block, key.name()) {
             return verdict;
         }
-        if let Some(reply) = desk.answer_specially(id, block, &self.host) {
-            return Verdict::Reply(reply);
+        match desk.translation(block) {
+            Some(dns64) => desk.settle_translated(id, block, dns64, key),
+            None => desk.settle(id, block, key),
         }
-        if let Some(reply) = desk.answer_from_hosts(id, block, key.name()) {
-            return Verdict::Reply(reply);
-        }
-        let place = place_of(key.name(), desk.question.qtype);
-        let Some(route) = block.route(place).or_else(|| block.route(key.name())) else {
-            return Verdict::Reply(desk.answer_without_route(id, block));
-        };
-        desk.look_up(Way { id, block, route }, key)
     }
-}
-
-/// The end of every name.
-const ROOT: &[u8] = &[0];
-
-/// Whether the reply says that the name exists.
-fn exists(facts: &Facts) -> bool {
-    let is_answer =
-        matches!(facts.source, Source::CacheSuccess | Source::CacheDenial | Source::Forward);
-    is_answer && facts.rcode == rcode::NOERROR
-}
-
-/// Facts of a packet no block was found for.
-const NOBODY: Facts = Facts {
-    block: None,
-    qtype: 0,
-    rcode: rcode::REFUSED,
-    dnssec_ok: false,
-    source: Source::Refusal,
-    shortcut: Shortcut::NotAnExpansion,
-};
-
-/// One query on the desk: everything the steps share.
-pub(super) struct Desk<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) query: &'a Query<'a>,
-    pub(super) question: &'a Question<'a>,
-    pub(super) now: Now,
-    /// How often the question may still be put off until facts are learned; `None` if it is decided
-    /// for the first time.
-    pub(super) rounds: Option<u8>,
-    turn: &'a mut u32,
-    pub(super) fact_key: &'a mut KeyBuffer,
-    pub(super) names: &'a mut Vec<u8>,
-    pub(super) sampler: &'a mut Sampler,
-    pub(super) out: &'a mut [u8],
 }
 
 impl Desk<'_> {
@@ -250,20 +204,69 @@ impl Desk<'_> {
         }
     }
 
-    /// Classes and types that are never forwarded: other classes than IN, questions about the
-    /// server, transfers and pseudo-types (REFUSED), NXNAME (FORMERR, RFC 9824), ANY (RFC 8482).
-    fn answer_specially(&mut self, id: BlockId, block: &Block, host: &str) -> Option<Reply> {
+    /// The reply to a question that may be asked here, or the question for upstream.
+    pub(super) fn settle(&mut self, id: BlockId, block: &Block, key: &mut KeyBuffer) -> Verdict {
+        if let Some(reply) = self.answer_about_server(id, block) {
+            return Verdict::Reply(reply);
+        }
+        if block.config.rewrites.is_empty() {
+            return self.settle_as_asked(id, block, key);
+        }
+        self.settle_rewritten(id, block, key)
+    }
+
+    /// [`Desk::settle`] for a question that is not rewritten any more.
+    pub(super) fn settle_as_asked(
+        &mut self,
+        id: BlockId,
+        block: &Block,
+        key: &mut KeyBuffer,
+    ) -> Verdict {
+        if let Some(reply) = self.refuse_meta_type(id, block) {
+            return Verdict::Reply(reply);
+        }
+        if !block.config.templates.is_empty()
+            && let Some(reply) = self.answer_from_templates(id, block, key.name())
+        {
+            return Verdict::Reply(reply);
+        }
+        if let Some(reply) = self.answer_specially(id, block) {
+            return Verdict::Reply(reply);
+        }
+        if let Some(reply) = self.answer_from_hosts(id, block, key.name()) {
+            return Verdict::Reply(reply);
+        }
+        let place = place_of(key.name(), self.question.qtype);
+        let Some(route) = block.route(place).or_else(|| block.route(key.name())) else {
+            return Verdict::Reply(self.answer_without_route(id, block));
+        };
+        self.look_up(Way { id, block, route }, key)
+    }
+
+    /// `chaos`: questions about the server itself.
+    fn answer_about_server(&mut self, id: BlockId, block: &Block) -> Option<Reply> {
+        let chaos = block.config.chaos.as_ref().filter(|_| self.question.qclass == class::CH)?;
+        let shape = self.shape(block, None);
+        let len = local::chaos(self.out, self.question, shape, chaos, &self.engine.host)?;
+        Some(self.reply(id, len, rcode::NOERROR, Source::Chaos))
+    }
+
+    /// Types that nobody answers here: transfers and pseudo-types (REFUSED), NXNAME (FORMERR,
+    /// RFC 9824).
+    fn refuse_meta_type(&mut self, id: BlockId, block: &Block) -> Option<Reply> {
+        let rcode = match self.question.qtype {
+            rtype::NXNAME => rcode::FORMERR,
+            qtype if is_meta_type(qtype) => rcode::REFUSED,
+            _ => return None,
+        };
+        Some(self.refuse(id, block, rcode, None, Source::Refusal))
+    }
+
+    /// What is never forwarded: other classes than IN (REFUSED), ANY (RFC 8482).
+    fn answer_specially(&mut self, id: BlockId, block: &Block) -> Option<Reply> {
         let Question { qtype, qclass, .. } = *self.question;
         let shape = self.shape(block, None);
-        if let (class::CH, Some(chaos)) = (qclass, &block.config.chaos)
-            && let Some(len) = local::chaos(self.out, self.question, shape, chaos, host)
-        {
-            return Some(self.reply(id, len, rcode::NOERROR, Source::Chaos));
-        }
-        if qtype == rtype::NXNAME {
-            return Some(self.refuse(id, block, rcode::FORMERR, None, Source::Refusal));
-        }
-        if !is_forwardable_class(qclass) || is_meta_type(qtype) {
+        if !is_forwardable_class(qclass) {
             return Some(self.refuse(id, block, rcode::REFUSED, None, Source::Refusal));
         }
         if qtype == rtype::ANY {
@@ -312,8 +315,11 @@ impl Desk<'_> {
             synthesised: None,
         };
         match &way.block.search {
-            Some(policy) if policy.is_below(key.name()) => {
+            Some(policy) if policy.is_below(key.name()) && self.guise == Guise::Own => {
                 self.look_up_below(way, policy, flags, key)
+            }
+            Some(policy) if policy.is_below(key.name()) => {
+                marked(self.look_up_plainly(way, flags, key), Reason::OtherDirective)
             }
             _ => {
                 let is_step = self.engine.is_below_host_domain(key.name());
@@ -372,7 +378,8 @@ impl Desk<'_> {
             return Some(self.ask_if_desired(id, block, ask(None, 0, false)));
         }
         let client_timer_millis = cache.client_timer_millis();
-        if !found.record().renewal().has_failed() && client_timer_millis > 0 {
+        let may_wait = client_timer_millis > 0 && !route.health.is_silent();
+        if may_wait && !found.record().renewal().has_failed() {
             let ask = ask(copy(&found), client_timer_millis, false);
             return Some(self.ask_if_desired(id, block, ask));
         }
@@ -390,113 +397,6 @@ impl Desk<'_> {
         }
         Verdict::Reply(self.refuse(id, block, rcode::REFUSED, None, Source::Refusal))
     }
-
-    /// Writes a record as the reply.
-    pub(super) fn serve(
-        &mut self,
-        block: &Block,
-        id: BlockId,
-        entry: Record<'_>,
-        source: Source,
-    ) -> Reply {
-        let extended = match (source, entry.kind()) {
-            (Source::Stale, _) if entry.rcode() == rcode::NXDOMAIN => {
-                Some(extended_error::STALE_NXDOMAIN_ANSWER)
-            }
-            (Source::Stale, _) => Some(extended_error::STALE_ANSWER),
-            (_, Kind::Failure) => Some(extended_error::CACHED_ERROR),
-            (Source::SearchPath, _) if block.config.debug => Some(extended_error::SYNTHESIZED),
-            _ => None,
-        };
-        let age = match source {
-            Source::Stale => Age::Expired(STALE_TTL_SECS),
-            _ if source != Source::SearchPath && keeps_ttl(block) => Age::Kept,
-            _ => entry.age(self.now),
-        };
-        let shape = self.shape(block, extended);
-        let Some(shape) = shape.fitting(entry.message().len()) else {
-            let len = bare(
-                self.out,
-                self.question,
-                self.shape(block, None),
-                entry.rcode().into(),
-                flag::TC,
-            );
-            return self.reply(id, len, entry.rcode(), source);
-        };
-        let is_authentic =
-            entry.is_authentic() && self.question.wants_authentic() && source != Source::Stale;
-        let extra = if is_authentic { flag::AD } else { 0 };
-        let len = stored(self.out, entry.message(), self.question, shape, entry.rcode(), extra);
-        if block.config.rotate {
-            *self.turn = self.turn.wrapping_add(1);
-            entry.rotate(self.out, *self.turn);
-        }
-        entry.rewrite_ttls(self.out, age);
-        self.reply(id, len, entry.rcode(), source)
-    }
-
-    /// A reply of a response code and no records.
-    fn refuse(
-        &mut self,
-        id: BlockId,
-        block: &Block,
-        rcode: u8,
-        extended: Option<u16>,
-        source: Source,
-    ) -> Reply {
-        let shape = self.shape(block, extended);
-        let len = bare(self.out, self.question, shape, rcode.into(), 0);
-        self.reply(id, len, rcode, source)
-    }
-
-    /// REFUSED, because no block answers for the name.
-    fn refuse_strangely(&mut self) -> Verdict {
-        let shape = self.shape_within(UDP_REPLY_MAX as u16, None);
-        let len = bare(self.out, self.question, shape, rcode::REFUSED.into(), 0);
-        let facts =
-            Facts { qtype: self.question.qtype, dnssec_ok: self.question.dnssec_ok(), ..NOBODY };
-        Verdict::Reply(Reply { len, facts, renew: None })
-    }
-
-    pub(super) fn reply(&self, id: BlockId, len: usize, rcode: u8, source: Source) -> Reply {
-        let facts = Facts {
-            block: Some(id),
-            qtype: self.question.qtype,
-            rcode,
-            dnssec_ok: self.question.dnssec_ok(),
-            source,
-            shortcut: Shortcut::NotAnExpansion,
-        };
-        Reply { len, facts, renew: None }
-    }
-
-    pub(super) fn shape(&self, block: &Block, extended: Option<u16>) -> Shape {
-        self.shape_within(block.config.bufsize, extended)
-    }
-
-    /// What a reply to this client may look like: no larger than it says it can take, nor than we
-    /// are willing to send.
-    fn shape_within(&self, bufsize: u16, extended: Option<u16>) -> Shape {
-        let edns = self.question.edns;
-        let udp_max = edns.map_or(PLAIN_UDP_MAX, |edns| {
-            usize::from(edns.udp_size.min(bufsize)).max(PLAIN_UDP_MAX)
-        });
-        let len_max = match self.query.transport {
-            Transport::Udp => udp_max,
-            Transport::Tcp => header::TCP_MESSAGE_MAX,
-        };
-        let opt = edns.map(|edns| Opt {
-            udp_size: bufsize,
-            dnssec_ok: edns.dnssec_ok,
-            extended_error: extended,
-        });
-        Shape { len_max, opt }
-    }
-}
-
-fn keeps_ttl(block: &Block) -> bool {
-    block.cache.as_ref().is_some_and(|cache| cache.config.keep_ttl)
 }
 
 fn hit_source(record: Record<'_>) -> Source {

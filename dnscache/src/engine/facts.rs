@@ -6,6 +6,7 @@ use super::cache::record::{Kind, Record};
 use super::policy::hosts::{self, Found};
 use super::policy::route::Route;
 use super::policy::search::walk::{Fact, Facts, Missing, Says};
+use super::policy::{rewrite, template};
 use super::wire::header::{class, rcode, rtype};
 use super::{Ask, BlockId, Company, Engine, ListenerId, Now, Shortcut};
 
@@ -101,7 +102,9 @@ impl Facts for CachedFacts<'_> {
 
     fn is_withheld(&mut self, name: &[u8]) -> bool {
         let Some(way) = self.engine.way(self.listener, name) else { return false };
-        !way.block.config.acl.is_empty() || is_in_hosts(way.block, name)
+        !way.block.config.acl.is_empty()
+            || is_in_hosts(way.block, name)
+            || is_altered(way.block, name)
     }
 
     fn is_same_way(&mut self, one: &[u8], other: &[u8]) -> bool {
@@ -122,6 +125,14 @@ fn is_in_hosts(block: &Block, name: &[u8]) -> bool {
     hosts::covers(config, name)
         && (!hosts::goes_on(config, name)
             || table.load().find(name, rtype::A, false) != Found::Nothing)
+}
+
+/// Whether `rewrite`, `template` or `dns64` may make something else of what upstream says.
+fn is_altered(block: &Block, name: &[u8]) -> bool {
+    let config = &block.config;
+    config.dns64.is_some()
+        || rewrite::concerns(&config.rewrites, name)
+        || template::concerns(&config.templates, name)
 }
 
 /// What a record says about its name. A failure that is remembered says that upstream is not to be

@@ -82,6 +82,27 @@ impl Engine {
         self.learn_failure(ask, Failure::Exhausted, now)
     }
 
+    /// What a client gets that may not have another question in flight: what is known, fresh or
+    /// expired, SERVFAIL otherwise. Nothing is noted about the question, which is no worse than
+    /// before for all other clients.
+    pub fn hold_back(&self, ask: &Ask, now: Now) -> Outcome {
+        if let Some(outcome) = self.recall(ask, now) {
+            return outcome;
+        }
+        let window_millis =
+            self.block(ask.block).cache.as_ref().map_or(0, BlockCache::stale_window_millis);
+        match &ask.stale {
+            Some(known) if known.record().is_fresh(now) => Outcome::Fresh(Arc::clone(known)),
+            Some(known) if known.record().is_servable_stale(now, window_millis) => {
+                Outcome::Stale(Arc::clone(known))
+            }
+            _ => {
+                let extended_error = Some(extended_error::NOT_READY);
+                Outcome::Failed { rcode: rcode::SERVFAIL, extended_error }
+            }
+        }
+    }
+
     /// A fresh answer that became known after `ask` was made; for a renewal, one that is newer than
     /// what it renews.
     pub fn recall(&self, ask: &Ask, now: Now) -> Option<Outcome> {

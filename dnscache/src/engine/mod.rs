@@ -7,13 +7,18 @@
 mod ahead;
 mod answer;
 mod audit;
+mod desk;
 pub mod block;
 pub mod cache;
 mod facts;
+pub mod keepsake;
 mod learn;
 pub mod policy;
 mod refresh;
+mod rewritten;
 mod shortcut;
+mod templated;
+mod translated;
 pub mod shelf;
 pub mod wire;
 
@@ -29,6 +34,7 @@ use cache::key::{Key, KeyBuffer};
 use cache::shared::Store;
 use policy::hot::{HotNames, Sampler};
 use policy::route::ZoneTable;
+pub use translated::Translation;
 use wire::name::Name;
 
 /// A reading of the monotonic clock, in milliseconds since an arbitrary point.
@@ -154,6 +160,8 @@ pub struct Company {
     pub beside: Vec<Ask>,
     /// How often the question may be decided again.
     pub rounds: u8,
+    /// Where it stands under `dns64`, if it waits for that.
+    pub translation: Option<Translation>,
 }
 
 /// What became of a question.
@@ -311,6 +319,14 @@ pub enum Source {
     Any,
     /// `acl`.
     Acl,
+    /// `template`.
+    Template,
+    /// `template`, which could not be filled in.
+    TemplateNotFilledIn,
+    /// `template`, filled in to what is no record.
+    TemplateNoRecord,
+    /// `dns64`.
+    Dns64,
     /// Nobody: refused, malformed or failed.
     Refusal,
 }
@@ -324,7 +340,7 @@ pub enum DropReason {
     Response,
     /// A source port that no client uses and that would make two servers talk to each other.
     SourcePort,
-    /// Our own address and port as the source.
+    /// The port it was sent to as the source: this server, or another one of its kind.
     Own,
     /// `acl` says so.
     Acl,
@@ -397,7 +413,7 @@ impl Engine {
     }
 
     /// How often something was learned.
-    fn learned(&self) -> u64 {
+    pub fn learned(&self) -> u64 {
         self.learned.load(Ordering::Relaxed)
     }
 

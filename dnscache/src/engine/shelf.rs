@@ -108,10 +108,7 @@ impl Shelf {
             host_domains: host_domains(config),
             learned: AtomicU64::new(0),
             has_enclaves: has_enclaves(config),
-            has_tables: config
-                .blocks
-                .iter()
-                .any(|block| block.hosts.is_some() || !block.acl.is_empty()),
+            has_tables: config.blocks.iter().any(has_say),
         }
     }
 
@@ -179,9 +176,10 @@ impl Shelf {
             .forwards
             .iter()
             .map(|forward| {
-                let (id, health) = self.route(block, forward, taken);
+                let (words, id, health) = self.route(block, forward, taken);
                 taken.push(id);
-                Route { id, from: forward.from.clone(), except: forward.except.clone(), health }
+                let (from, except) = (forward.from.clone(), forward.except.clone());
+                Route { id, words, from, except, health }
             })
             .collect();
         routes.sort_by_key(|route| std::cmp::Reverse(route.from.wire().len()));
@@ -193,18 +191,20 @@ impl Shelf {
         block: &config::Block,
         forward: &config::Forward,
         taken: &[RouteId],
-    ) -> (RouteId, Arc<RouteHealth>) {
+    ) -> (Arc<str>, RouteId, Arc<RouteHealth>) {
         let identity = format!("{:?} {:?} {:?}", block.zones, forward.from, forward.to);
         let mut copy = 0;
         loop {
             let made = &mut self.routes_made;
-            let route = self.routes.entry(format!("{identity} {copy}")).or_insert_with(|| {
+            let words = format!("{identity} {copy}");
+            let shared = Arc::from(words.as_str());
+            let (id, health) = self.routes.entry(words).or_insert_with(|| {
                 let id = RouteId(*made);
                 *made += 1;
                 (id, Arc::default())
             });
-            if !taken.contains(&route.0) {
-                return route.clone();
+            if !taken.contains(id) {
+                return (shared, *id, Arc::clone(health));
             }
             copy += 1;
         }
@@ -248,6 +248,12 @@ impl Shelf {
         };
         config.blocks.iter().map(cache_of).collect()
     }
+}
+
+/// Whether a directive of a block may have a say in what is known of a name.
+fn has_say(block: &config::Block) -> bool {
+    let alters = !block.rewrites.is_empty() || !block.templates.is_empty() || block.dns64.is_some();
+    alters || block.hosts.is_some() || !block.acl.is_empty()
 }
 
 /// Whether a part of a cluster domain is another block's or another `forward`'s.

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use super::answer::Desk;
 use super::cache::entry::Entry;
 use super::cache::key::{Flags, Key, KeyBuffer, SYNTHESISED_MAX};
 use super::cache::record::{Kind, Record};
+use super::desk::{Desk, Guise};
 use super::facts::{CachedFacts, Way, together};
 use super::policy::hot::Sighting;
 use super::policy::search::recent::Lookup;
@@ -201,7 +201,7 @@ impl Desk<'_> {
             true => Synthesised::Expired {
                 entry: Arc::new(found.record().into()),
                 mark,
-                has_failed: found.record().renewal().has_failed(),
+                has_failed: found.record().renewal().has_failed() || way.route.health.is_silent(),
             },
             false => Synthesised::None,
         }
@@ -340,7 +340,7 @@ impl Desk<'_> {
             stale,
             client_timer_millis,
             shortcut: Shortcut::NotTaken(Reason::Unknown),
-            company: Some(Box::new(Company { first, beside: Vec::new(), rounds })),
+            company: Some(Box::new(Company { first, rounds, ..Company::default() })),
             ..ask
         }))
     }
@@ -516,7 +516,10 @@ impl Desk<'_> {
 
     /// Counts a question about a name that exists, for `hotnames`.
     pub(super) fn see(&mut self, name: &[u8], suffix: &[u8], is_absolute: bool, skipped: u8) {
-        let Some(hot) = self.engine.hot() else { return };
+        // What a name is rewritten to may be nobody's own question.
+        let Some(hot) = self.engine.hot().filter(|_| self.guise != Guise::Rewritten) else {
+            return;
+        };
         if let Some(weight) = self.sampler.weight(self.now) {
             let sighting = Sighting {
                 name,

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use super::batch::{Batch, Packet, ReturnPath};
 use super::sys;
 use super::worker::{Decide, Settled};
+use crate::clients::Ticket;
 use crate::counts::PlaneCounts;
-use crate::engine::{Ask, Glimpse, ListenerId, Now, Query, Reply, Scratch, Transport, Verdict};
+use crate::engine::{
+    Ask, Glimpse, ListenerId, Now, Outcome, Query, Reply, Scratch, Transport, Verdict,
+};
 use crate::handoff::{Door, Errand, ReplyPath, Waiting};
 use crate::logging;
 use crate::logging::Quiet;
@@ -46,14 +49,9 @@ impl Decide<Plan> for Desk {
             Verdict::Reply(reply) => Some(self.settle(plan, now, reply)),
             Verdict::Ask(ask) => {
                 self.count_miss(plan, &query, &ask);
-                let client = Some(self.waiting(&query, packet.return_path(), now));
-                let errand = Errand { plan: Arc::clone(plan), ask, client };
-                let refused = self.door.pass(errand).err()?;
-                self.count_refusal(now);
-                let (engine, ask) = (&plan.engine, &refused.ask);
-                let outcome = engine.turn_away(ask, now);
-                let reply =
-                    engine.reply(&query, ask, &outcome, now, &mut self.scratch, packet.reply);
+                let (ask, outcome) = self.pass(plan, ask, &query, packet.return_path(), now)?;
+                let (engine, scratch) = (&plan.engine, &mut self.scratch);
+                let reply = engine.reply(&query, &ask, &outcome, now, scratch, packet.reply);
                 Some(self.settle(plan, now, reply))
             }
             Verdict::Drop(reason) => {
@@ -114,8 +112,36 @@ impl Desk {
         Settled { len: reply.len, facts: reply.facts }
     }
 
+    /// Passes a question on, if its client may have another and the door has room. Gives it back
+    /// with what the client gets otherwise.
+    fn pass(
+        &mut self,
+        plan: &Arc<Plan>,
+        ask: Ask,
+        query: &Query<'_>,
+        path: ReturnPath,
+        now: Now,
+    ) -> Option<(Ask, Outcome)> {
+        let Ok(ticket) = self.door.admit(query, &ask, now) else {
+            let outcome = plan.engine.hold_back(&ask, now);
+            return Some((ask, outcome));
+        };
+        let client = Some(self.waiting(query, path, now, ticket));
+        let errand = Errand { plan: Arc::clone(plan), ask, client };
+        let refused = self.door.pass(errand).err()?;
+        self.count_refusal(now);
+        let outcome = plan.engine.turn_away(&refused.ask, now);
+        Some((refused.ask, outcome))
+    }
+
     /// The client as the slow plane needs it: with a copy of its query and the way back.
-    fn waiting(&self, query: &Query<'_>, path: ReturnPath, received: Now) -> Waiting {
+    fn waiting(
+        &self,
+        query: &Query<'_>,
+        path: ReturnPath,
+        received: Now,
+        ticket: Ticket,
+    ) -> Waiting {
         Waiting {
             packet: query.packet.into(),
             source: query.source,
@@ -123,6 +149,9 @@ impl Desk {
             transport: query.transport,
             received,
             reply: self.late_reply(path),
+            ticket,
+            taken: received,
+            rounds: 0,
         }
     }
 

@@ -74,8 +74,21 @@ const LAST_LOOK_AFTER: Duration = Duration::from_millis(1);
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 impl<P, D: Decide<P>> Worker<P, D> {
-    /// Serves until `stop` is set and the socket is empty.
+    /// Serves until `stop` is set and the socket is empty. A panic outside of a packet's turn costs
+    /// the batch at hand; the address is not left with a socket nobody reads.
     pub(super) fn run(mut self) {
+        static BROKEN: Quiet = Quiet::new();
+        // What a panic leaves half done is the batch, which is made anew, and counts.
+        while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            self.counts.panicked(self.shard);
+            if let Some(times) = BROKEN.count(clock::now(), 1) {
+                tracing::error!(times, "a UDP worker panicked; it goes on with the next batch");
+            }
+            thread::sleep(ERROR_PAUSE);
+        }
+    }
+
+    fn serve(&mut self) {
         let mut batch = Batch::new(self.source);
         let mut settled = Vec::with_capacity(BATCH_LEN);
         let mut troubles = Troubles::default();
@@ -96,8 +109,8 @@ impl<P, D: Decide<P>> Worker<P, D> {
                 continue;
             }
             let (now, started) = (clock::now(), Instant::now());
-            self.desk.look_ahead(plan, &mut batch, received);
-            let mut panics = each(received, |index| {
+            let mut panics = each(1, |_| self.desk.look_ahead(plan, &mut batch, received));
+            panics += each(received, |index| {
                 let Some(mut packet) = batch.packet(index) else {
                     return self.counts.oversized(self.shard);
                 };
@@ -219,7 +232,10 @@ mod tests {
     struct Parrot(mpsc::Sender<String>);
 
     impl Decide<String> for Parrot {
-        fn look_ahead(&mut self, _: &String, _: &mut Batch, _: usize) {}
+        fn look_ahead(&mut self, _: &String, batch: &mut Batch, _: usize) {
+            let first = batch.packet(0).map(|packet| packet.bytes.to_vec());
+            assert_ne!(first.as_deref(), Some(&b"unforeseeable"[..]), "as asked");
+        }
 
         fn decide(
             &mut self,
@@ -337,6 +353,66 @@ mod tests {
         let accounts: Vec<_> = bench.accounts.iter().take(3).collect();
         assert_eq!(accounts, ["one a", "one b", "one c"]);
         assert_eq!(bench.ask("after"), "one after");
+        bench.stop(thread);
+    }
+
+    #[test]
+    fn panic_while_looking_ahead_costs_no_packet() {
+        let mut bench = bench();
+        let thread = bench.start();
+        assert_eq!(bench.ask("unforeseeable"), "one unforeseeable");
+        assert_eq!(bench.ask("after"), "one after");
+        bench.stop(thread);
+    }
+
+    /// A plan that panics in the thread that lets it go last.
+    struct Fragile {
+        breaks: bool,
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            assert!(!self.breaks, "as asked");
+        }
+    }
+
+    /// Sends every packet back.
+    struct Echo;
+
+    impl Decide<Fragile> for Echo {
+        fn look_ahead(&mut self, _: &Fragile, _: &mut Batch, _: usize) {}
+
+        fn decide(&mut self, _: &Arc<Fragile>, _: Now, packet: &mut Packet<'_>) -> Option<Settled> {
+            packet.reply[..packet.bytes.len()].copy_from_slice(packet.bytes);
+            Some(Settled { len: packet.bytes.len(), facts: FACTS })
+        }
+
+        fn account(&mut self, _: &Fragile, _: &Packet<'_>, _: &Settled, _: u64) {}
+    }
+
+    #[test]
+    fn a_worker_that_panics_serves_on() {
+        let bench = bench();
+        let plans = Arc::new(ArcSwap::from_pointee(Fragile { breaks: true }));
+        let counts = Arc::new(PlaneCounts::new(1));
+        let worker = Worker {
+            socket: Arc::clone(&bench.socket),
+            source: ReplySource::Socket,
+            stop: Arc::clone(&bench.stop),
+            plans: Cache::new(Arc::clone(&plans)),
+            desk: Echo,
+            counts: Arc::clone(&counts),
+            shard: 1,
+            pulse: crate::fast::Pulses::default().start("test".into()),
+        };
+        let thread = thread::spawn(move || worker.run());
+        assert_eq!(bench.ask("before"), "before");
+        plans.store(Arc::new(Fragile { breaks: false }));
+        // The worker lets the old plan go in its next turn, with a packet or without.
+        while counts.read().panicked == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(bench.ask("after"), "after");
         bench.stop(thread);
     }
 

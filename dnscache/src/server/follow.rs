@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Plan;
-use crate::config::{self, Config, hosts_file};
+use crate::config::{self, Config, Origin, hosts_file};
 use crate::engine::block::Block;
 use crate::engine::cache::key::{Flags, Key};
 use crate::engine::policy::hosts::HostsTable;
@@ -33,6 +33,11 @@ pub enum Event {
         generation: u64,
         /// Through which zone and listen address.
         place: String,
+    },
+    /// A task the program cannot do without has panicked.
+    Panicked {
+        /// What it did.
+        part: &'static str,
     },
     /// One probe of `loop` did not come back.
     Sound {
@@ -70,6 +75,9 @@ impl Followers {
         let (mut tasks, mut probes) = (JoinSet::new(), 0);
         if let Some(reload) = &config.reload {
             tasks.spawn(look_at_corefile(reload.clone(), notes.events.clone()));
+        }
+        if let Origin::Template(_) = config.origin {
+            tasks.spawn(look_at_corefile(LOOK_AT_TEMPLATE, notes.events.clone()));
         }
         for file in hosts.into_iter().filter(HostsFile::is_followed) {
             tasks.spawn(file.follow());
@@ -136,6 +144,12 @@ async fn look_at_corefile(reload: config::Reload, events: mpsc::Sender<Event>) {
         }
     }
 }
+
+/// How often a template and the kube-dns ConfigMap are looked at, whatever `reload` says: as often
+/// as node-cache does it. Reading them again costs a millisecond; what is told apart is their
+/// content, because a mounted ConfigMap changes by a link.
+const LOOK_AT_TEMPLATE: config::Reload =
+    config::Reload { interval: Duration::from_secs(10), jitter: Duration::from_secs(1) };
 
 /// A hosts file and the table it fills.
 pub struct HostsFile {
@@ -226,4 +240,21 @@ async fn look_for_loop(
         sleep(PROBE_PAUSE).await;
     }
     let _ = notes.events.send(Event::Sound { generation: notes.generation }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_template_is_looked_at_every_ten_seconds_or_so() {
+        let (events, mut looks) = mpsc::channel(1);
+        tokio::spawn(look_at_corefile(LOOK_AT_TEMPLATE, events));
+        for _ in 0..20 {
+            let before = Instant::now();
+            assert_eq!(looks.recv().await, Some(Event::LookAtCorefile));
+            let secs = before.elapsed().as_secs_f64();
+            assert!((8.9..=11.1).contains(&secs), "{secs} s");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::admin::self_check::{self, SelfChecks};
 use crate::admin::sources::Sources;
 use crate::bind::BindError;
 use crate::config::Config;
+use crate::config::flags::MetricsPage;
 use crate::server::sockets::Sockets;
 
 /// The part of readiness that a first configuration in force completes.
@@ -22,6 +23,8 @@ const CONFIGURATION: &str = "configuration";
 
 /// The admin pages and their servers.
 pub struct AdminPages {
+    /// Where metrics are served whatever the configuration says.
+    page: MetricsPage,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     self_checks: Arc<SelfChecks>,
@@ -37,8 +40,9 @@ pub struct Opened {
 
 impl AdminPages {
     /// No page is served yet.
-    pub fn new() -> Self {
+    pub fn new(page: MetricsPage) -> Self {
         Self {
+            page,
             metrics: Arc::new(Metrics::new(Build::this())),
             readiness: Arc::new(Readiness::awaiting([CONFIGURATION])),
             self_checks: Arc::default(),
@@ -57,16 +61,32 @@ impl AdminPages {
     /// # Errors
     /// An address cannot be listened on; nothing changes.
     pub fn open(&self, config: &Config, sockets: &Sockets) -> Result<Opened, BindError> {
-        let wanted = listen::selections(config);
+        let mut wanted = listen::selections(config, &self.page.listen);
         let mut listeners = Vec::new();
-        for (address, selection) in &wanted {
+        for (address, selection) in wanted.clone() {
             let is_served =
-                self.servers.get(address).is_some_and(|(served, _)| served == selection);
-            if !is_served {
-                listeners.push((*address, *selection, sockets.pages(*address, *selection)?));
+                self.servers.get(&address).is_some_and(|(served, _)| *served == selection);
+            if is_served {
+                continue;
+            }
+            match sockets.pages(address, selection) {
+                Ok(listener) => listeners.push((address, selection, listener)),
+                Err(error) if self.is_optional(&address, config) => {
+                    tracing::warn!(
+                        "{error}; metrics are not served there (-metrics-listen-address names \
+                         another place, or none with \"\")"
+                    );
+                    wanted.remove(&address);
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Opened { wanted, listeners })
+    }
+
+    /// Whether nobody asked for pages on this address.
+    fn is_optional(&self, address: &SocketAddr, config: &Config) -> bool {
+        !self.page.is_asked_for && !listen::selections(config, &[]).contains_key(address)
     }
 
     /// Serves the addresses that were opened, with numbers from `sources`, and no others.
@@ -113,6 +133,7 @@ impl AdminPages {
     fn pages(&self, selection: Selection) -> Pages {
         Pages {
             metrics: selection.metrics.then(|| Arc::clone(&self.metrics)),
+            hot: selection.hot,
             health: selection.health,
             ready: selection.ready.then(|| Arc::clone(&self.readiness)),
         }

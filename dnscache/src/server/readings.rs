@@ -1,24 +1,29 @@
 //! Where the numbers of the metrics are, for one configuration in force.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Plan;
-use super::running::Counts;
+use super::counts::Counts;
 use crate::admin::hot::{HotNameReading, HotReading};
 use crate::admin::self_check::SelfChecks;
 use crate::admin::sources::{
     BlockSource, CachePartReading, CacheReading, ConnectionReading, ForwardReading, HostsReading,
-    RefreshReading, ReloadReading, SearchStateReading, Sources, UpstreamReading,
+    PacketBudgetReading, RefreshReading, ReloadReading, SearchStateReading, Sources,
+    UpstreamReading,
 };
+use crate::clients::Clients;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::counts::{HistogramReading, RefreshCounts, SearchReading};
 use crate::engine::block::Block;
 use crate::engine::cache::shared::{Store, Usage};
 use crate::engine::shelf::{Shelf, zones_label};
+use crate::slow::slow_log::SlowLog;
 use crate::slow::upstream::UpstreamCounts;
 use crate::slow::upstream::counts::{DurationSnapshot, PeerSnapshot};
+use crate::slow::upstream::packets::PacketReading;
 
 /// The sources of a plan's numbers.
 pub fn sources(
@@ -37,24 +42,37 @@ pub fn sources(
     let (hosting, searching) = (Arc::clone(plan), Arc::clone(plan));
     let refreshing = Arc::clone(&counts.refreshes);
     let (asked, renewing) = (Arc::clone(plan), Arc::clone(&counts.refreshes));
+    let snapshots = Arc::clone(&counts.snapshots);
     let (failed, fingerprint) = (Arc::clone(&counts.reloads_failed), config.fingerprint);
     Sources {
         blocks: blocks.collect(),
         planes: Some(Arc::clone(&counts.planes)),
+        node: Some(Arc::clone(&counts.node)),
         caches: Some(Box::new(move || caches(&cached, &shelf))),
         searches: Some(Box::new(move || searches(&searching))),
         refreshes: Some(Box::new(move || refreshes(&refreshing))),
         forwards: Some(Box::new(move || forwards(&upstreams))),
+        kubernetes: None,
         hosts: config.blocks.iter().any(|block| block.hosts.is_some()).then(
             || -> Box<dyn Fn() -> HostsReading + Send + Sync> { Box::new(move || hosts(&hosting)) },
         ),
+        snapshots: Some(Box::new(move || snapshots.read())),
         reload: Some(Box::new(move || ReloadReading {
             failed: failed.load(Ordering::Relaxed),
             version: Some(("fingerprint".to_owned(), format!("{fingerprint:016x}"))),
         })),
         hot: Some(Box::new(move || hot(&asked, &renewing))),
+        clients: None,
+        slow_questions: None,
         self_checks: config.health.is_some().then_some(self_checks),
     }
+}
+
+/// Adds the sources of what keeps clients from each other's harm.
+pub fn fairness(sources: &mut Sources, clients: &Arc<Clients>, slow_log: &Arc<SlowLog>) {
+    let (clients, slow_log) = (Arc::clone(clients), Arc::clone(slow_log));
+    sources.clients = Some(Box::new(move || clients.read(clock::now())));
+    sources.slow_questions = Some(Box::new(move || slow_log.read().to_vec()));
 }
 
 /// The directives a block uses, under their names.
@@ -64,7 +82,9 @@ fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
         ("bufsize", usize::from(block.bufsize) != crate::engine::wire::UDP_REPLY_MAX),
         ("cache", block.cache.is_some()),
         ("chaos", block.chaos.is_some()),
+        ("clients", config.clients.is_some()),
         ("debug", block.debug),
+        ("dns64", block.dns64.is_some()),
         ("errors", block.errors),
         ("forward", !block.forwards.is_empty()),
         ("health", config.health.is_some()),
@@ -76,7 +96,11 @@ fn directives(config: &Config, block: &config::Block) -> Vec<&'static str> {
         ("prometheus", !config.prometheus.is_empty()),
         ("ready", !config.ready.is_empty()),
         ("reload", config.reload.is_some()),
+        ("rewrite", !block.rewrites.is_empty()),
         ("searchpath", block.search.is_some()),
+        ("timeouts", block.timeouts != config::Timeouts::default()),
+        ("slowlog", config.slow_log.is_some()),
+        ("template", !block.templates.is_empty()),
         ("whoami", block.whoami),
     ];
     used.into_iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name).collect()
@@ -149,8 +173,22 @@ fn forwards(counts: &UpstreamCounts) -> ForwardReading {
     let snapshot = counts.snapshot();
     ForwardReading {
         upstreams: snapshot.upstreams.iter().map(upstream).collect(),
+        packets: snapshot.packets.iter().map(packets).collect(),
         healthcheck_broken: snapshot.healthcheck_broken,
         max_concurrent_rejects: snapshot.max_concurrent_rejects,
+    }
+}
+
+fn packets((to, reading): &(IpAddr, PacketReading)) -> PacketBudgetReading {
+    PacketBudgetReading {
+        to: to.to_string(),
+        sent: reading.sent,
+        last_second: reading.last_second,
+        peak: reading.peak,
+        limit: reading.limit,
+        limit_of_strangers: reading.strangers,
+        delayed: reading.delayed,
+        refused: reading.refused,
     }
 }
 

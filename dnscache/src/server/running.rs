@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,32 +13,43 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::addresses::{is_without_ipv6, listen_addresses, workers};
+use super::cluster::Cluster;
+use super::condition::{Condition, ask_oneself, watch_pulses};
+use super::counts::Counts;
 use super::follow::{Event, Followers, HostsFile, Notes, read_hosts};
+use super::output::Output;
+use super::own::{follow_own_addresses, own_addresses};
 use super::pages::AdminPages;
-use super::readings::sources;
+use super::readings::{fairness, sources};
 use super::refresh::keep_fresh;
+use super::snapshots::Snapshots;
 use super::sockets::{HandingOver, Sockets};
-use super::vitals::{Vitals, await_answer, watch_pulses};
+use super::vital::spawn_vital;
 use super::{Asked, DRAIN_MAX, Plan};
-use crate::bind::BindError;
+use crate::clients::{Clients, SHARES_MAX};
 use crate::clock;
+use crate::config::check::timeouts;
 use crate::config::flags::Flags;
 use crate::config::{self, Config, Origin};
-use crate::counts::{BlockCounts, PlaneCounts, RefreshCounts};
-use crate::engine::shelf::{Shelf, Surroundings, zones_label};
+use crate::counts::NodeCounts;
+use crate::engine::shelf::{Shelf, Surroundings};
 use crate::engine::{ListenerId, RouteId};
 use crate::fast::{Bound, FastPlane};
 use crate::handoff::{Door, door};
 use crate::node::takeover::channel::Channel;
 use crate::slow::bequest::Heirs;
 use crate::slow::inflight::Limits;
+use crate::slow::pace::Pace;
+use crate::slow::slow_log::SlowLog;
 use crate::slow::tcp::{self, TcpLimits};
-use crate::slow::upstream::{Route, UpstreamCounts};
+use crate::slow::upstream::Route;
 use crate::slow::{Routes, miss};
 
-/// Errands the door holds: at a packet a microsecond that is eight milliseconds of a slow plane
-/// that does not get a turn.
-const DOOR_CAPACITY: usize = 8_192;
+/// Errands the door holds: those of every client that is let in, so that no client fills it for the
+/// others, and renewals. At a packet a microsecond that is nine milliseconds of a slow plane that
+/// does not get a turn.
+const DOOR_CAPACITY: usize = SHARES_MAX + 1_024;
 /// Addresses that a reload can add before their workers share the atomic shard of the counts.
 const SPARE_ADDRESSES: usize = 4;
 
@@ -63,37 +73,27 @@ pub struct Running {
     streams: HashMap<SocketAddr, Stream>,
     sockets: Sockets,
     heirs: Arc<Heirs>,
-    vitals: Arc<Vitals>,
-    /// Whether anybody can ask whether upstream has answered.
+    condition: Arc<Condition>,
+    /// Whether anybody can ask how it is doing.
     is_probed: bool,
     limits: Arc<TcpLimits>,
+    clients: Arc<Clients>,
+    slow_log: Arc<SlowLog>,
     routes: Routes<Route>,
     wires: HashMap<RouteId, Wire>,
+    cluster: Cluster,
     misses: (CancellationToken, JoinHandle<()>),
     counts: Counts,
+    output: Output,
     admin: AdminPages,
     followers: Followers,
+    snapshots: Snapshots,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-}
-
-/// The numbers, kept over reloads.
-pub struct Counts {
-    /// Of the planes.
-    pub planes: Arc<PlaneCounts>,
-    /// Of the blocks, by server and zone label.
-    pub blocks: HashMap<(String, String), Arc<BlockCounts>>,
-    /// Of the upstreams.
-    pub upstreams: Arc<UpstreamCounts>,
-    /// Of what keeps hot names fresh.
-    pub refreshes: Arc<RefreshCounts>,
-    /// Configurations that were refused.
-    pub reloads_failed: Arc<AtomicU64>,
-    /// How many shards each has.
-    shards: usize,
 }
 
 /// A TCP listener being served.
 struct Stream {
+    pace: Arc<Pace>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -116,17 +116,24 @@ impl Running {
     ///
     /// # Errors
     /// An address that cannot be listened on, an upstream that cannot be used.
-    pub async fn start(flags: &Flags, config: Config, sockets: Sockets) -> anyhow::Result<Self> {
+    pub async fn start(
+        flags: &Flags,
+        config: Config,
+        mut sockets: Sockets,
+        node: Arc<NodeCounts>,
+    ) -> anyhow::Result<Self> {
         let workers = workers(flags, &config);
-        let (door, errands) = door(DOOR_CAPACITY);
+        let (clients, slow_log) = (Arc::<Clients>::default(), Arc::<SlowLog>::default());
+        let (door, errands) = door(DOOR_CAPACITY, Arc::clone(&clients));
         let shards = 1 + workers.get() * (listen_addresses(&config).len() + SPARE_ADDRESSES);
-        let counts = Counts::new(shards);
+        let counts = Counts::new(shards, node);
         let empty = Plan {
             engine: Shelf::default().assemble(&nothing(&config), &surroundings()),
             counts: Vec::new(),
             logs: Vec::new(),
         };
         let plans = Arc::new(ArcSwap::from_pointee(empty));
+        sockets.hand_over_cache_of(&plans);
         let routes = Routes::default();
         let stop = CancellationToken::new();
         let carried = miss::run(
@@ -134,9 +141,11 @@ impl Running {
             Arc::clone(&routes),
             Limits::default(),
             Arc::clone(&counts.planes),
+            Arc::clone(&slow_log),
             stop.clone(),
         );
-        let misses = (stop, tokio::spawn(carried));
+        let events = mpsc::channel(EVENTS_MAX);
+        let misses = (stop, spawn_vital("asking upstream", events.0.clone(), carried));
         let fast = FastPlane::new(
             workers,
             shards,
@@ -144,24 +153,34 @@ impl Running {
             door.clone(),
             Arc::clone(&counts.planes),
         );
+        let snapshots = Snapshots::new(&flags.snapshot, Arc::clone(&counts.snapshots));
+        // Before any address is taken: who comes first is answered from it.
+        let handed_over = sockets.take_snapshot();
+        let shelf =
+            tokio::task::block_in_place(|| snapshots.shelf(&config, &surroundings(), handed_over));
         let mut running = Self {
-            shelf: Arc::default(),
+            shelf: Arc::new(Mutex::new(shelf)),
+            snapshots,
             plans,
             door,
             fast: Some(fast),
             streams: HashMap::new(),
             sockets,
             heirs: Arc::default(),
-            vitals: Arc::default(),
+            condition: Arc::default(),
             is_probed: flags.control.path().is_some(),
             limits: Arc::new(TcpLimits::for_this_process()),
+            clients,
+            slow_log,
             routes,
             wires: HashMap::new(),
+            cluster: Cluster::default(),
             misses,
-            admin: AdminPages::new(),
+            admin: AdminPages::new(flags.metrics_page()),
+            output: Output::new(Arc::clone(&counts.node)),
             counts,
             followers: Followers::none(),
-            events: mpsc::channel(EVENTS_MAX),
+            events,
             config: nothing(&config),
             sound: None,
             probes: 0,
@@ -170,10 +189,16 @@ impl Running {
             mistake: None,
         };
         if let Some(fast) = &running.fast {
-            tokio::spawn(watch_pulses(fast.pulses(), running.vitals()));
+            tokio::spawn(watch_pulses(fast.pulses(), running.condition()));
+        }
+        if let Some(marks) = flags.kubernetes.marks()? {
+            let (plans, routes) = (Arc::clone(&running.plans), Arc::clone(&running.routes));
+            running.cluster.mark_node(marks, plans, routes);
         }
         running.put_in_force(config).await?;
         anyhow::ensure!(!running.streams.is_empty(), "no address can be served");
+        running.sockets.drop_unused();
+        running.snapshots.keep_writing(&running.plans);
         Ok(running)
     }
 
@@ -183,8 +208,8 @@ impl Running {
     }
 
     /// How it is doing.
-    pub fn vitals(&self) -> Arc<Vitals> {
-        Arc::clone(&self.vitals)
+    pub fn condition(&self) -> Arc<Condition> {
+        Arc::clone(&self.condition)
     }
 
     /// Where listening sockets come from and go.
@@ -205,7 +230,10 @@ impl Running {
     /// Reads the configuration again and puts it in force if it is another one. A broken one is
     /// named in the log and changes nothing.
     pub async fn reload(&mut self, flags: &Flags, asked: Asked) {
-        let loaded = config::load(flags).map_err(anyhow::Error::from);
+        let loaded = config::load_again(flags, &self.config.origin).map_err(anyhow::Error::from);
+        if let Ok(config) = &loaded {
+            self.output.tell(&config.origin);
+        }
         let outcome = match loaded {
             // A timer would go back and forth between this one and the one before.
             Ok(config) if asked == Asked::ByTimer && self.refused == Some(config.fingerprint) => {
@@ -236,6 +264,7 @@ impl Running {
             return;
         }
         self.counts.reloads_failed.fetch_add(1, Ordering::Relaxed);
+        self.output.refused(&self.config.origin);
         tracing::error!("reload: {mistake}; the old configuration stays in force");
         self.mistake = Some(mistake);
     }
@@ -285,7 +314,7 @@ impl Running {
     pub fn begin_drain(&mut self) -> Duration {
         self.followers = Followers::none();
         self.admin.begin_drain();
-        self.vitals.ending();
+        self.condition.ending();
         self.config.health.as_ref().map_or(Duration::ZERO, |health| health.lameduck)
     }
 
@@ -314,6 +343,7 @@ impl Running {
         if tokio::time::timeout(DRAIN_MAX, ending).await.is_err() {
             tracing::warn!("some clients were still waiting at the end");
         }
+        self.snapshots.write_last(&self.plans).await;
         self.admin.close().await;
     }
 
@@ -337,11 +367,23 @@ impl Running {
         self.leave_addresses(&config);
         *self.shelf() = shelf;
         self.replace_routes(wires);
+        self.cluster.put_in_force(&config, listen_addresses(&config));
         self.plans.store(Arc::clone(&plan));
-        self.serve(grounds);
-        let sources = sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
+        for (address, stream) in &self.streams {
+            stream.pace.set(timeouts::of_address(&config.blocks, address));
+        }
+        self.clients.limit(config.clients.as_ref());
+        self.clients.note_own(own_addresses());
+        self.slow_log.set_threshold(config.slow_log);
+        self.serve(grounds, &config);
+        let mut sources =
+            sources(&config, &plan, &self.counts, &self.shelf, self.admin.self_checks());
+        fairness(&mut sources, &self.clients, &self.slow_log);
+        sources.kubernetes = self.cluster.source();
         self.admin.serve(pages, sources, &self.sockets).await;
         self.follow(&config, &plan, hosts);
+        self.output.tell(&config.origin);
+        self.output.write(&config.origin);
         self.config = config;
         self.mistake = None;
         self.note_if_sound();
@@ -355,10 +397,10 @@ impl Running {
         (self.followers, self.probes) =
             Followers::start(config, plan, &self.routes.load(), hosts, &notes);
         if self.is_probed {
-            let routes = Arc::clone(&self.routes);
-            let route = move |id| routes.load().get(&id).map(Arc::clone);
-            self.followers.also(await_answer(Arc::clone(plan), route, self.vitals()));
+            let (foster, condition) = (self.sockets.foster(), self.condition());
+            self.followers.also(ask_oneself(config.clone(), foster, condition));
         }
+        self.followers.also(follow_own_addresses(Arc::clone(&self.clients)));
         if let Some(hot) = config.hot.clone() {
             let counts = Arc::clone(&self.counts.refreshes);
             let door = self.door.clone();
@@ -391,10 +433,11 @@ impl Running {
 
     /// The routes of a configuration: those that are made of the same stay, with their connections.
     fn make_wires(
-        &self,
+        &mut self,
         config: &Config,
         engine: &crate::engine::Engine,
     ) -> anyhow::Result<HashMap<RouteId, Wire>> {
+        self.cluster.prepare(&listen_addresses(config));
         let mut wires = HashMap::new();
         for (block, made) in config.blocks.iter().zip(engine.blocks()) {
             for way in &made.routes {
@@ -403,12 +446,17 @@ impl Running {
                 let made_of = (forward.clone(), block.bufsize);
                 let route = match self.wires.get(&way.id) {
                     Some(wire) if wire.is_made_of(&made_of) => Arc::clone(&wire.route),
-                    _ => Route::start(
-                        forward,
-                        block.bufsize,
-                        Arc::clone(&way.health),
-                        Arc::clone(&self.counts.upstreams),
-                    )?,
+                    _ => {
+                        let (health, counts) = (&way.health, &self.counts.upstreams);
+                        let route = Route::start(
+                            forward,
+                            block.bufsize,
+                            Arc::clone(health),
+                            Arc::clone(counts),
+                        )?;
+                        self.cluster.feed(forward, &route);
+                        route
+                    }
                 };
                 wires.insert(way.id, Wire { made_of, route });
             }
@@ -429,10 +477,12 @@ impl Running {
         }
         self.routes.store(Arc::new(known));
         self.wires = wires;
+        self.counts.upstreams.forget_packet_limits();
+        self.wires.values().for_each(|wire| wire.route.limit_packets());
     }
 
     /// Starts to read the new sockets.
-    fn serve(&mut self, grounds: Vec<Ground>) {
+    fn serve(&mut self, grounds: Vec<Ground>, config: &Config) {
         let Some(fast) = &mut self.fast else { return };
         for Ground { address, datagrams, stream } in grounds {
             let id = listener_id(&self.shelf, address);
@@ -441,6 +491,7 @@ impl Running {
                 continue;
             }
             let stop = CancellationToken::new();
+            let pace = Arc::new(Pace::new(timeouts::of_address(&config.blocks, &address)));
             let adopted = self.sockets.serves_dns(address, &stream);
             let server = tcp::Server {
                 id,
@@ -448,12 +499,14 @@ impl Running {
                 plan: Arc::clone(&self.plans),
                 door: self.door.clone(),
                 limits: Arc::clone(&self.limits),
+                pace: Arc::clone(&pace),
                 counts: Arc::clone(&self.counts.planes),
                 heirs: Arc::clone(&self.heirs),
                 now: clock::now,
             };
             let serving = tcp::serve(stream, adopted, server, stop.clone());
-            self.streams.insert(address, Stream { stop, task: tokio::spawn(serving) });
+            let task = spawn_vital("accepting TCP clients", self.events.0.clone(), serving);
+            self.streams.insert(address, Stream { pace, stop, task });
         }
     }
 
@@ -489,60 +542,6 @@ impl Wire {
         own.position = forward.position.clone();
         own == *forward && self.made_of.1 == *bufsize
     }
-}
-
-impl Counts {
-    fn new(shards: usize) -> Self {
-        Self {
-            planes: Arc::new(PlaneCounts::new(shards - 1)),
-            blocks: HashMap::new(),
-            upstreams: Arc::default(),
-            refreshes: Arc::default(),
-            reloads_failed: Arc::default(),
-            shards,
-        }
-    }
-
-    /// The counts of each block; a block that was there before goes on counting.
-    fn of_blocks(&mut self, config: &Config) -> Vec<Arc<BlockCounts>> {
-        let shards = self.shards;
-        let labels =
-            config.blocks.iter().map(|block| (block.server_label.clone(), zones_label(block)));
-        labels
-            .map(|label| {
-                let made =
-                    || Arc::new(BlockCounts::new(label.0.clone(), label.1.clone(), shards - 1));
-                Arc::clone(self.blocks.entry(label.clone()).or_insert_with(made))
-            })
-            .collect()
-    }
-}
-
-/// UDP workers per address: the flag, `multisocket`, or one per core.
-fn workers(flags: &Flags, config: &Config) -> NonZeroUsize {
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    flags.workers.or(config.sockets).unwrap_or(cores)
-}
-
-/// Every address a configuration listens on, once, in its order.
-pub fn listen_addresses(config: &Config) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    for address in config.blocks.iter().flat_map(|block| &block.listen) {
-        if !addresses.contains(address) {
-            addresses.push(*address);
-        }
-    }
-    addresses
-}
-
-/// Whether an address cannot be had only because the machine has no IPv6, and another one is
-/// wanted beside it: `[::]` and `[::1]` come in pairs with their IPv4 counterparts.
-fn is_without_ipv6(address: SocketAddr, wanted: &[SocketAddr], error: &BindError) -> bool {
-    let is_implied = address.ip().is_unspecified() || address.ip().is_loopback();
-    let has_other = wanted.iter().any(|other| other.is_ipv4() && other.port() == address.port());
-    let code = error.cause.raw_os_error();
-    let is_missing = matches!(code, Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
-    address.is_ipv6() && is_implied && has_other && is_missing
 }
 
 fn listener_id(shelf: &Mutex<Shelf>, address: SocketAddr) -> ListenerId {

@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::{Plan, snapshots};
 use crate::admin::listen::{self, Selection};
 use crate::bind::BindError;
 use crate::node::takeover::channel::Channel;
@@ -26,7 +28,7 @@ use crate::slow::tcp;
 const ADOPTED_MAX: usize = 64;
 
 /// Listening sockets, and what is to be handed over of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Sockets {
     inheritance: Inheritance,
     estate: Arc<Estate>,
@@ -37,6 +39,17 @@ impl Sockets {
     /// Sockets that come from `inheritance` where it has them.
     pub fn new(inheritance: Inheritance) -> Self {
         Self { inheritance, ..Self::default() }
+    }
+
+    /// The cache of the predecessor, once.
+    pub fn take_snapshot(&mut self) -> Option<File> {
+        self.inheritance.snapshot.take()
+    }
+
+    /// From now on a successor is given the cache of the plan in force.
+    pub fn hand_over_cache_of(&self, plans: &Arc<ArcSwap<Plan>>) {
+        // There is one for all configurations.
+        let _ = self.foster.plans.set(Arc::clone(plans));
     }
 
     /// What a successor is given.
@@ -75,6 +88,12 @@ impl Sockets {
         }
     }
 
+    /// Lets go of what was handed over and is not served here: nobody would accept what the kernel
+    /// queues there.
+    pub fn drop_unused(&self) {
+        self.inheritance.drop_unused();
+    }
+
     fn inherited(&self, purpose: Purpose, address: SocketAddr) -> Option<TcpListener> {
         TcpListener::from_std(self.inheritance.take(purpose, address)?).ok()
     }
@@ -105,13 +124,17 @@ impl Sockets {
     }
 }
 
-/// Brings connections of the predecessor to whoever serves their address here.
-#[derive(Debug, Default)]
-pub struct Foster(Mutex<HashMap<SocketAddr, mpsc::Sender<Bequest>>>);
+/// Brings connections of the predecessor to whoever serves their address here, and the cache to the
+/// successor.
+#[derive(Default)]
+pub struct Foster {
+    homes: Mutex<HashMap<SocketAddr, mpsc::Sender<Bequest>>>,
+    plans: OnceLock<Arc<ArcSwap<Plan>>>,
+}
 
 impl Foster {
     fn homes(&self) -> MutexGuard<'_, HashMap<SocketAddr, mpsc::Sender<Bequest>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,7 +148,7 @@ impl Household for Foster {
     }
 
     fn snapshot(&self) -> Option<File> {
-        None
+        snapshots::hand_over(&self.plans.get()?.load().engine)
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::bequest::{Bequest, Heirs};
+use super::pace::{Pace, Times};
 use super::tcp::TcpLimits;
 use super::{Desk, SHARD};
 use crate::counts::{Closed, PlaneCounts};
@@ -28,12 +29,6 @@ use crate::engine::{Ask, ListenerId, Now, Query, Transport, Verdict};
 use crate::handoff::{Door, Errand, ReplyPath, Waiting};
 use crate::server::Plan;
 
-/// A connection without a question is closed after this.
-const IDLE: Duration = Duration::from_secs(10);
-/// A query that was begun has to be complete after this.
-const QUERY: Duration = Duration::from_secs(3);
-/// A reply has to be read by the client after this.
-const REPLY: Duration = Duration::from_secs(5);
 /// How long queries are still read after shutdown began: those on their way are answered.
 const LAST_CALL: Duration = Duration::from_millis(100);
 /// How long a connection we close waits for the client to close as well. Closing while octets of
@@ -66,6 +61,8 @@ pub struct Server {
     pub door: Door,
     /// The bounds of all listeners.
     pub limits: Arc<TcpLimits>,
+    /// How long clients may take.
+    pub pace: Arc<Pace>,
     /// Where to count.
     pub counts: Arc<PlaneCounts>,
     /// Who goes on with the connections when this process ends.
@@ -79,6 +76,7 @@ pub(super) struct Connection {
     server: Arc<Server>,
     stream: TcpStream,
     peer: SocketAddr,
+    times: Times,
     /// What was read and not yet answered: whole messages only while there is no room for them.
     received: BytesMut,
     /// When the incomplete message at its end was begun.
@@ -103,16 +101,18 @@ impl Connection {
         let (sender, settled) = mpsc::channel(IN_FLIGHT_MAX);
         // Without it replies wait for acknowledgements; that is slow, not wrong.
         let _ = stream.set_nodelay(true);
+        let times = server.pace.times();
         Self {
             stream,
             peer,
+            times,
             received: BytesMut::new(),
             begun: None,
             is_reading: true,
             in_flight: 0,
             sender,
             settled,
-            outgoing: Outgoing::new(Arc::clone(&server.limits)),
+            outgoing: Outgoing::new(Arc::clone(&server.limits), times.write),
             active: Instant::now(),
             is_bequeathed: false,
             ending: Closed::Finished,
@@ -142,8 +142,8 @@ impl Connection {
     pub(super) async fn run(mut self, stop: CancellationToken) -> Closed {
         // Armed no later than the next deadline; deadlines mostly move away, so it fires early at
         // times and is armed again, which is cheaper than moving it for every query.
-        let mut timer = pin!(sleep_until(self.active + IDLE));
         let heirs = Arc::clone(&self.server.heirs);
+        let mut timer = pin!(sleep_until(self.active + self.times.idle));
         let mut last_call = pin!(async {
             stop.cancelled().await;
             if !heirs.is_named() {
@@ -176,7 +176,7 @@ impl Connection {
                 () = timer.as_mut() => match deadline {
                     Some((at, why)) if at <= Instant::now() => Err(why),
                     _ => {
-                        let at = deadline.map_or_else(|| Instant::now() + IDLE, |(at, _)| at);
+                        let at = deadline.map_or_else(|| Instant::now() + self.times.idle, |(at, _)| at);
                         timer.as_mut().reset(at);
                         Ok(())
                     }
@@ -252,18 +252,26 @@ impl Connection {
         }
     }
 
-    /// Sends a question through the door; if the door is full, the client hears so at once.
+    /// Sends a question through the door; if its client may not have another or the door is full,
+    /// the client hears so at once.
     fn ask(&mut self, desk: &Desk<'_>, plan: &Arc<Plan>, ask: Ask) {
-        let query = &desk.query;
+        let (query, now) = (&desk.query, desk.received);
         desk.missed(&ask);
+        let Ok(ticket) = self.server.door.admit(query, &ask, now) else {
+            let outcome = plan.engine.hold_back(&ask, now);
+            return desk.reply(&ask, &outcome, now, |reply| self.outgoing.push(reply));
+        };
         self.in_flight += 1;
         let waiting = Waiting {
             packet: query.packet.into(),
             source: query.source,
             listener: query.listener,
             transport: query.transport,
-            received: desk.received,
+            received: now,
             reply: self.reply_path(),
+            ticket,
+            taken: now,
+            rounds: 0,
         };
         let errand = Errand { plan: Arc::clone(plan), ask, client: Some(waiting) };
         let Err(refused) = self.server.door.pass(errand) else {
@@ -271,8 +279,8 @@ impl Connection {
         };
         desk.counts.door_full(SHARD);
         if let Some(client) = refused.client {
-            let outcome = plan.engine.turn_away(&refused.ask, desk.received);
-            desk.reply(&refused.ask, &outcome, desk.received, client.reply);
+            let outcome = plan.engine.turn_away(&refused.ask, now);
+            desk.reply(&refused.ask, &outcome, now, client.reply);
         }
     }
 
@@ -331,9 +339,9 @@ impl Connection {
     /// When it has to be closed unless something happens, and why.
     fn deadline(&self) -> Option<(Instant, Closed)> {
         let reply = self.outgoing.deadline().map(|at| (at, Closed::SlowReader));
-        let query = self.begun.map(|begun| (begun + QUERY, Closed::SlowQuery));
+        let query = self.begun.map(|begun| (begun + self.times.read, Closed::SlowQuery));
         let is_idle = self.in_flight == 0 && reply.is_none() && query.is_none();
-        let idle = is_idle.then(|| (self.active + IDLE, Closed::Idle));
+        let idle = is_idle.then(|| (self.active + self.times.idle, Closed::Idle));
         [reply, query, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -391,6 +399,8 @@ impl Drop for Pending {
 /// Replies on their way to the client.
 struct Outgoing {
     limits: Arc<TcpLimits>,
+    /// How long the client may take to read a reply.
+    patience: Duration,
     octets: BytesMut,
     pushed: u64,
     written: u64,
@@ -400,9 +410,10 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn new(limits: Arc<TcpLimits>) -> Self {
+    fn new(limits: Arc<TcpLimits>, patience: Duration) -> Self {
         Self {
             limits,
+            patience,
             octets: BytesMut::new(),
             pushed: 0,
             written: 0,
@@ -420,7 +431,7 @@ impl Outgoing {
         self.octets.put_slice(message);
         let framed_len = PREFIX_LEN + message.len();
         self.pushed += framed_len as u64;
-        self.owed.get_or_insert_with(|| (self.pushed, Instant::now() + REPLY));
+        self.owed.get_or_insert_with(|| (self.pushed, Instant::now() + self.patience));
         let is_within_total = self.limits.hold_unsent(framed_len);
         self.is_overfull |= !is_within_total || self.octets.len() > UNSENT_MAX;
     }
@@ -443,7 +454,7 @@ impl Outgoing {
             self.octets = BytesMut::new();
             self.owed = None;
         } else if self.owed.is_some_and(|(octet, _)| self.written >= octet) {
-            self.owed = Some((self.pushed, Instant::now() + REPLY));
+            self.owed = Some((self.pushed, Instant::now() + self.patience));
         }
     }
 

@@ -15,12 +15,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::inflight::{Arrival, Joined, Limits, Table};
-use super::{Desk, Routes, SHARD, Told, Upstream};
+use super::journey::Journey;
+use super::slow_log::{Served, SlowLog};
+use super::{Asking, Desk, Routes, SHARD, Told, Upstream};
 use crate::clock;
 use crate::counts::{BlockCounts, PlaneCounts};
 use crate::engine::cache::key::Key;
 use crate::engine::wire::header::rcode;
-use crate::engine::{Ask, Contradiction, Failure, Now, Outcome, Reply, Transport, Verdict};
+use crate::engine::{Ask, Contradiction, Failure, Now, Outcome, Transport, Verdict};
 use crate::handoff::{Errand, Waiting};
 use crate::logging::Quiet;
 use crate::server::Plan;
@@ -34,9 +36,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 const BATCH_LEN: usize = 64;
 /// Replies sent before other tasks get a turn: about a hundred microseconds of work.
 const REPLIES_PER_TURN: usize = 32;
-/// Octets of a query that take one share of the bounds on waiting clients. Usual queries are
-/// shorter, padded ones (RFC 8467) too.
-const SHARE_LEN: usize = 512;
 
 /// Carries out errands until the senders are gone or, after `shutdown`, the time to drain is over.
 /// What is in flight by then is answered with what there is.
@@ -45,14 +44,15 @@ pub async fn run<R: Upstream>(
     routes: Routes<R>,
     limits: Limits,
     counts: Arc<PlaneCounts>,
+    slow_log: Arc<SlowLog>,
     shutdown: CancellationToken,
 ) {
-    Misses::new(routes, limits, counts, clock::now).run(errands, shutdown).await;
+    Misses::new(routes, limits, counts, slow_log, clock::now).run(errands, shutdown).await;
 }
 
 struct Misses<R> {
     routes: Routes<R>,
-    table: Mutex<Table<Waiter>>,
+    table: Mutex<Table<Waiter, Arc<Journey>>>,
     /// Tasks that answer many waiters.
     replying: AtomicUsize,
     /// Told when a question or such a task has ended.
@@ -62,6 +62,7 @@ struct Misses<R> {
     /// The log line about contradictions that audits find.
     contradictions: Quiet,
     counts: Arc<PlaneCounts>,
+    slow_log: Arc<SlowLog>,
     now: fn() -> Now,
 }
 
@@ -72,6 +73,9 @@ struct Waiter {
     client: Waiting,
     /// Whether it waits for something else than its own question, which is decided again then.
     is_put_off: bool,
+    /// When it began to wait for that, and whether somebody had asked already.
+    joined: Now,
+    is_shared: bool,
 }
 
 /// A question nobody has asked yet.
@@ -80,6 +84,7 @@ struct Lead {
     ask: Ask,
     transport: Transport,
     deadline: Instant,
+    journey: Arc<Journey>,
 }
 
 impl Lead {
@@ -103,6 +108,7 @@ impl<R: Upstream> Misses<R> {
         routes: Routes<R>,
         limits: Limits,
         counts: Arc<PlaneCounts>,
+        slow_log: Arc<SlowLog>,
         now: fn() -> Now,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -113,6 +119,7 @@ impl<R: Upstream> Misses<R> {
             is_over: AtomicBool::new(false),
             contradictions: Quiet::new(),
             counts,
+            slow_log,
             now,
         })
     }
@@ -127,14 +134,18 @@ impl<R: Upstream> Misses<R> {
             tokio::select! {
                 taken = errands.recv_many(&mut batch, BATCH_LEN), if is_open => {
                     is_open = taken > 0;
-                    for errand in batch.drain(..) {
+                    let now = (self.now)();
+                    for mut errand in batch.drain(..) {
+                        if let Some(client) = &mut errand.client {
+                            client.taken = now;
+                        }
                         self.take(errand);
                     }
                 }
                 () = self.ended.notified(), if !is_open => {}
                 () = self.until(due) => {
-                    let waiters = self.table().take_due((self.now)());
-                    self.tell_all(waiters, UNANSWERED);
+                    let due = self.table().take_due((self.now)());
+                    self.tell_all(due, UNANSWERED);
                 }
                 () = &mut stopped, if drained_by.is_none() => {
                     drained_by = Some(Instant::now() + DRAIN);
@@ -147,7 +158,7 @@ impl<R: Upstream> Misses<R> {
         }
         self.is_over.store(true, Ordering::Release);
         let waiters = self.table().finish_all();
-        self.reply_all(waiters, UNANSWERED).await;
+        self.reply_all(after(waiters, &Arc::default()), UNANSWERED).await;
     }
 
     /// Whether no question is in flight and no reply about to be sent.
@@ -178,20 +189,24 @@ impl<R: Upstream> Misses<R> {
     /// Joins one question; the first of its kind is asked. A client may wait for it whose own
     /// question is another one.
     fn join(self: &Arc<Self>, plan: &Arc<Plan>, ask: Ask, client: Option<(Ask, Waiting)>) {
-        let lead = self.lead(plan, ask, client.as_ref().map(|(_, client)| client));
+        let mut lead = self.lead(plan, ask, client.as_ref().map(|(_, client)| client));
         let is_client = client.is_some();
+        let mut table = self.table();
+        let known = table.notes(&lead.ask.key);
         let arrival = client.map(|(own, client)| Arrival {
-            address: client.source.ip(),
-            shares: 1 + client.packet.len() / SHARE_LEN,
             due: own.stale.is_some().then(|| client.received.plus_millis(own.client_timer_millis)),
             waiter: Waiter {
                 plan: Arc::clone(plan),
                 is_put_off: own.key != lead.ask.key,
+                joined: (self.now)(),
+                is_shared: known.is_some(),
                 ask: own,
                 client,
             },
         });
-        let joined = self.table().join(&lead.ask.key, arrival);
+        let joined = table.join(&lead.ask.key, arrival);
+        lead.journey = table.notes(&lead.ask.key).unwrap_or_default();
+        drop(table);
         match joined {
             Joined::Leads => {
                 match is_client {
@@ -223,6 +238,7 @@ impl<R: Upstream> Misses<R> {
             ask,
             transport: client.map_or(Transport::Udp, |client| client.transport),
             deadline: Instant::now() + Duration::from_millis(left_millis),
+            journey: Arc::default(),
         }
     }
 
@@ -235,17 +251,20 @@ impl<R: Upstream> Misses<R> {
     }
 
     /// Ends a question: everybody who waits is told.
-    fn finish(self: &Arc<Self>, key: &Key, outcome: Outcome) {
+    fn finish(self: &Arc<Self>, key: &Key, outcome: Outcome, journey: &Arc<Journey>) {
         let waiters = self.table().finish(key);
-        self.tell_all(waiters, outcome);
+        self.tell_all(after(waiters, journey), outcome);
         self.ended.notify_one();
     }
 
     /// Answers a few waiters at once, many in a task that lets others have a turn.
-    fn tell_all(self: &Arc<Self>, waiters: Vec<Waiter>, outcome: Outcome) {
-        let is_put_off = waiters.iter().any(|waiter| waiter.is_put_off);
+    fn tell_all(self: &Arc<Self>, waiters: Vec<(Waiter, Arc<Journey>)>, outcome: Outcome) {
+        let is_put_off = waiters.iter().any(|(waiter, _)| waiter.is_put_off);
         if waiters.len() <= REPLIES_PER_TURN && !is_put_off {
-            return waiters.into_iter().for_each(|waiter| self.tell(waiter, &outcome));
+            let tell = |(waiter, journey): (Waiter, Arc<Journey>)| {
+                self.tell(waiter, &outcome, &journey);
+            };
+            return waiters.into_iter().for_each(tell);
         }
         self.replying.fetch_add(1, Ordering::AcqRel);
         let misses = Arc::clone(self);
@@ -257,37 +276,39 @@ impl<R: Upstream> Misses<R> {
     }
 
     /// Answers every waiter.
-    async fn reply_all(self: &Arc<Self>, waiters: Vec<Waiter>, outcome: Outcome) {
-        for (index, waiter) in waiters.into_iter().enumerate() {
+    async fn reply_all(self: &Arc<Self>, waiters: Vec<(Waiter, Arc<Journey>)>, outcome: Outcome) {
+        for (index, (waiter, journey)) in waiters.into_iter().enumerate() {
             if index % REPLIES_PER_TURN == REPLIES_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
-            self.tell(waiter, &outcome);
+            self.tell(waiter, &outcome, &journey);
         }
     }
 
-    fn tell(self: &Arc<Self>, waiter: Waiter, outcome: &Outcome) {
+    fn tell(self: &Arc<Self>, waiter: Waiter, outcome: &Outcome, journey: &Journey) {
         self.counts.waiting(-1);
         let is_learned = matches!(outcome, Outcome::Fresh(_));
         self.guarded(|| match (outcome, waiter.ask.stale.clone()) {
             (_, stale) if waiter.is_put_off && (is_learned || stale.is_none()) => {
-                self.decide_again(waiter, is_learned);
+                self.decide_again(waiter, outcome, journey);
             }
-            (Outcome::Failed { .. }, Some(entry)) => self.reply(waiter, &Outcome::Stale(entry)),
+            (Outcome::Failed { .. }, Some(entry)) => {
+                self.reply(waiter, &Outcome::Stale(entry), journey);
+            }
             (Outcome::Stale(_), Some(entry)) if waiter.is_put_off => {
-                self.reply(waiter, &Outcome::Stale(entry));
+                self.reply(waiter, &Outcome::Stale(entry), journey);
             }
-            _ => self.reply(waiter, outcome),
+            _ => self.reply(waiter, outcome, journey),
         });
     }
 
     /// Decides about a question that was put off, now that a fact it waited for is learned, or is
     /// not to be had.
-    fn decide_again(self: &Arc<Self>, waiter: Waiter, is_learned: bool) {
+    fn decide_again(self: &Arc<Self>, waiter: Waiter, outcome: &Outcome, journey: &Journey) {
         if self.is_over.load(Ordering::Acquire) {
-            return self.reply(waiter, &UNANSWERED);
+            return self.reply(waiter, &UNANSWERED, journey);
         }
-        let Waiter { plan, ask, mut client, .. } = waiter;
+        let Waiter { plan, ask, mut client, joined, is_shared, .. } = waiter;
         let mut path = Some(client.take_path());
         let desk = Desk {
             plan: &plan,
@@ -295,7 +316,7 @@ impl<R: Upstream> Misses<R> {
             query: client.query(),
             received: client.received,
         };
-        let verdict = desk.answer_again((&ask, is_learned), (self.now)(), |reply| {
+        let verdict = desk.answer_again((&ask, outcome), (self.now)(), |reply| {
             if let Some(path) = path.take() {
                 path(reply);
             }
@@ -303,10 +324,23 @@ impl<R: Upstream> Misses<R> {
         match (verdict, path) {
             (Verdict::Ask(ask), Some(path)) => {
                 client.reply = path;
+                client.rounds = client.rounds.saturating_add(1);
                 self.take(Errand { plan, ask, client: Some(client) });
             }
-            (Verdict::Reply(Reply { renew: Some(ask), .. }), _) => {
-                self.take(Errand { plan, ask, client: None });
+            (Verdict::Reply(reply), _) => {
+                let served = Served {
+                    client: &client,
+                    ask: &ask,
+                    outcome: None,
+                    journey,
+                    joined,
+                    is_shared,
+                    is_put_off: true,
+                };
+                self.slow_log.note(&served, (self.now)());
+                if let Some(ask) = reply.renew {
+                    self.take(Errand { plan, ask, client: None });
+                }
             }
             _ => {}
         }
@@ -316,20 +350,23 @@ impl<R: Upstream> Misses<R> {
     fn turn_away(&self, waiter: Waiter) {
         self.guarded(|| {
             let outcome = waiter.plan.engine.turn_away(&waiter.ask, (self.now)());
-            self.reply(waiter, &outcome);
+            self.reply(waiter, &outcome, &Journey::default());
         });
     }
 
-    fn reply(&self, waiter: Waiter, outcome: &Outcome) {
-        let Waiter { plan, ask, mut client, .. } = waiter;
-        let path = client.take_path();
+    fn reply(&self, waiter: Waiter, outcome: &Outcome, journey: &Journey) {
+        let Waiter { plan, ask, mut client, is_put_off, joined, is_shared } = waiter;
+        let (path, now) = (client.take_path(), (self.now)());
         let desk = Desk {
             plan: &plan,
             counts: &self.counts,
             query: client.query(),
             received: client.received,
         };
-        desk.reply(&ask, outcome, (self.now)(), path);
+        desk.reply(&ask, outcome, now, path);
+        let (client, ask, outcome) = (&client, &ask, Some(outcome));
+        let served = Served { client, ask, outcome, journey, joined, is_shared, is_put_off };
+        self.slow_log.note(&served, now);
     }
 
     /// Keeps a panic over one reply from the others.
@@ -361,7 +398,7 @@ impl<R: Upstream> Misses<R> {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table<Waiter>> {
+    fn table(&self) -> MutexGuard<'_, Table<Waiter, Arc<Journey>>> {
         // The table does not panic; if it did, its counts would still be worth more than nothing.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -377,15 +414,20 @@ struct Pursuit<R: Upstream> {
 
 impl<R: Upstream> Pursuit<R> {
     fn begin(self) {
-        let Lead { plan, ask, transport, deadline } = &self.lead;
+        let Lead { plan, ask, transport, deadline, journey } = &self.lead;
         // Another question for this name may have ended between the miss and the join.
         if let Some(outcome) = plan.engine.recall(ask, (self.misses.now)()) {
             return self.end(outcome);
         }
         let (route, key) = (self.misses.routes.load().get(&ask.route).cloned(), ask.key.clone());
-        let (transport, deadline) = (*transport, *deadline);
+        let asking = Asking {
+            client: *transport,
+            deadline: *deadline,
+            is_known: ask.stale.is_some(),
+            journey: Arc::clone(journey),
+        };
         match route {
-            Some(route) => route.ask_then(&key, transport, deadline, |told| self.learn(told)),
+            Some(route) => route.ask_then(&key, asking, |told| self.learn(told)),
             // A reload took the route away.
             None => self.learn(Told::Failed(Failure::Silent)),
         }
@@ -407,7 +449,7 @@ impl<R: Upstream> Pursuit<R> {
     fn end(mut self, outcome: Outcome) {
         self.is_over = true;
         self.misses.audit(&self.lead, &outcome);
-        self.misses.finish(&self.lead.ask.key, outcome);
+        self.misses.finish(&self.lead.ask.key, outcome, &self.lead.journey);
     }
 }
 
@@ -415,9 +457,14 @@ impl<R: Upstream> Drop for Pursuit<R> {
     fn drop(&mut self) {
         if !self.is_over {
             self.misses.counts.panicked(SHARD);
-            self.misses.finish(&self.lead.ask.key, UNANSWERED);
+            self.misses.finish(&self.lead.ask.key, UNANSWERED, &self.lead.journey);
         }
     }
+}
+
+/// The clients of one question, each with its journey.
+fn after(waiters: Vec<Waiter>, journey: &Arc<Journey>) -> Vec<(Waiter, Arc<Journey>)> {
+    waiters.into_iter().map(|waiter| (waiter, Arc::clone(journey))).collect()
 }
 
 async fn end_of(drained_by: Option<Instant>) {

@@ -1,6 +1,7 @@
 //! The tokio plane: TCP clients, questions to upstreams, and what comes back.
 //!
-//! `tcp` admits connections, `connection` takes queries from them and answers what is known;
+//! `tcp` admits connections, `connection` takes queries from them at the `pace` that is set and
+//! answers what is known;
 //! `miss` takes what is not known, from both planes, and has every question asked once however
 //! many clients wait for it (`inflight`); `upstream` asks, through `exchange`. `bequest` is what
 //! becomes of connections when a successor takes over.
@@ -9,7 +10,10 @@ mod connection;
 pub mod bequest;
 pub mod exchange;
 pub mod inflight;
+pub mod journey;
 pub mod miss;
+pub mod pace;
+pub mod slow_log;
 pub mod tcp;
 pub mod upstream;
 #[cfg(test)]
@@ -32,6 +36,7 @@ use crate::engine::{
 };
 use crate::logging;
 use crate::server::Plan;
+use journey::Journey;
 
 /// What a route's upstreams said to one question.
 #[derive(Debug)]
@@ -42,15 +47,28 @@ pub enum Told {
     Failed(Failure),
 }
 
+/// On whose behalf a question is asked.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// How its client asked.
+    pub client: Transport,
+    /// When it ends, answered or not.
+    pub deadline: Instant,
+    /// Whether something is known about it, so that it may have what is kept for such questions
+    /// when an upstream takes few more packets.
+    pub is_known: bool,
+    /// Where it is noted what becomes of it.
+    pub journey: Arc<Journey>,
+}
+
 /// The upstreams of one route.
 pub trait Upstream: Send + Sync + 'static {
-    /// Asks `key`, which a client asked over `client`. `tell` is called once, by `deadline`,
-    /// perhaps before this returns; if it is dropped instead, something panicked.
+    /// Asks `key`. `tell` is called once, by the deadline, perhaps before this returns; if it is
+    /// dropped instead, something panicked.
     fn ask_then(
         self: &Arc<Self>,
         key: &Key,
-        client: Transport,
-        deadline: Instant,
+        asking: Asking,
         tell: impl FnOnce(Told) + Send + 'static,
     );
 }
@@ -59,11 +77,10 @@ impl Upstream for upstream::Route {
     fn ask_then(
         self: &Arc<Self>,
         key: &Key,
-        client: Transport,
-        deadline: Instant,
+        asking: Asking,
         tell: impl FnOnce(Told) + Send + 'static,
     ) {
-        Self::ask_then(self, key, client, deadline, tell);
+        Self::ask_then(self, key, asking, tell);
     }
 }
 
@@ -96,7 +113,12 @@ impl Desk<'_> {
     /// [`Desk::answer`] for a client that waited for facts (see [`Engine::answer_again`]).
     ///
     /// [`Engine::answer_again`]: crate::engine::Engine::answer_again
-    fn answer_again(&self, earlier: (&Ask, bool), now: Now, send: impl FnOnce(&[u8])) -> Verdict {
+    fn answer_again(
+        &self,
+        earlier: (&Ask, &Outcome),
+        now: Now,
+        send: impl FnOnce(&[u8]),
+    ) -> Verdict {
         with_draft(self.query.transport, |scratch, out| {
             let verdict = self.plan.engine.answer_again(&self.query, earlier, now, scratch, out);
             if let Verdict::Reply(reply) = &verdict {

@@ -9,14 +9,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::{Routes, Told, Upstream};
+use super::{Asking, Routes, Told, Upstream};
 use crate::config::{self, Config};
 use crate::engine::cache::key::Key;
 use crate::engine::shelf::{Shelf, Surroundings};
 use crate::engine::wire::answer::digest;
 use crate::engine::wire::header::rcode;
 use crate::engine::wire::name::Name;
-use crate::engine::{Failure, Now, RouteId, Transport};
+use crate::engine::{Failure, Now, RouteId};
 use crate::server::Plan;
 
 /// TTL of [`Scripted`]'s answers.
@@ -94,8 +94,7 @@ impl Upstream for Scripted {
     fn ask_then(
         self: &Arc<Self>,
         key: &Key,
-        _client: Transport,
-        deadline: Instant,
+        asking: Asking,
         tell: impl FnOnce(Told) + Send + 'static,
     ) {
         self.asked.fetch_add(1, Ordering::SeqCst);
@@ -108,7 +107,7 @@ impl Upstream for Scripted {
                 }
                 Says::Servfail => Told::Failed(Failure::Answered(rcode::SERVFAIL)),
                 Says::Nothing => {
-                    tokio::time::sleep_until(deadline).await;
+                    tokio::time::sleep_until(asking.deadline).await;
                     Told::Failed(Failure::Silent)
                 }
                 Says::Panic => panic!("as told"),
@@ -137,6 +136,8 @@ fn config(client_timer: Duration) -> Config {
         ready: Vec::new(),
         prometheus: Vec::new(),
         hot: None,
+        clients: None,
+        slow_log: None,
         fingerprint: 0,
         warnings: Vec::new(),
     }
@@ -153,6 +154,9 @@ fn block(client_timer: Duration) -> config::Block {
         search: None,
         forwards: vec![forward()],
         hosts: None,
+        rewrites: Vec::new(),
+        templates: Vec::new(),
+        dns64: None,
         whoami: false,
         chaos: None,
         rotate: false,
@@ -161,6 +165,7 @@ fn block(client_timer: Duration) -> config::Block {
         errors: false,
         detect_loop: false,
         debug: false,
+        timeouts: config::Timeouts::default(),
     }
 }
 
@@ -197,11 +202,14 @@ fn forward() -> config::Forward {
         health_check_recursion: true,
         expire: Duration::from_secs(10),
         max_concurrent: 0,
+        packets: config::PacketLimit::Known,
         max_attempts: 0,
         failover: Vec::new(),
         failfast: false,
         tls: None,
         tls_server_name: None,
+        max_age: None,
+        endpoints: None,
     }
 }
 

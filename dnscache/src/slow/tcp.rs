@@ -4,12 +4,14 @@
 //! Bounds are shared by all listeners, in total and per client address, so that one pod can take
 //! its own share only; what happens on a connection is in [`connection`](super::connection).
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -46,8 +48,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the clients of one listen address until `shutdown`, and those on connections that come
 /// from a predecessor through `adopted`; then finishes what is in flight, hands connections to the
-/// heir if one is named, and returns when none is left, within 11 s. Dropping it ends the
-/// connections at once.
+/// heir if one is named, and returns when none is left, within 11 s unless `timeouts` lets clients read
+/// their replies more slowly. Dropping it ends the connections at once.
 pub async fn serve(
     listener: TcpListener,
     adopted: mpsc::Receiver<Bequest>,
@@ -65,6 +67,7 @@ pub(super) async fn accept_all(
 ) {
     let mut connections = JoinSet::new();
     static EXHAUSTED: Quiet = Quiet::new();
+    let mut spare = Spare::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -82,8 +85,10 @@ pub(super) async fn accept_all(
                 }
                 Err(error) if is_clients_doing(&error) => {}
                 Err(error) => {
-                    server.counts.tcp_rejected(Rejected::Descriptors);
-                    if let Some(times) = EXHAUSTED.count(clock::now(), 1) {
+                    let refused =
+                        if is_exhaustion(&error) { spare.turn_away(&listener) } else { 1 };
+                    (0..refused).for_each(|_| server.counts.tcp_rejected(Rejected::Descriptors));
+                    if let Some(times) = EXHAUSTED.count(clock::now(), refused as u64) {
                         tracing::warn!(%error, times, "TCP connections cannot be accepted");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -94,6 +99,26 @@ pub(super) async fn accept_all(
     drop(listener);
     while let Some(ended) = connections.join_next().await {
         note_end(&server, ended);
+    }
+}
+
+/// A descriptor held for the moment when no other is left. Without it a client that cannot be
+/// accepted would wait in the kernel's queue until it gives up, and hear nothing.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Accepts the clients that wait and closes their connections at once; how many there were.
+    fn turn_away(&mut self, listener: &TcpListener) -> usize {
+        drop(self.0.take());
+        let closed =
+            (0..BACKLOG).map_while(|_| listener.accept().now_or_never()?.ok().map(drop)).count();
+        // Somebody else may have taken the descriptor; then the next client waits.
+        *self = Self::new();
+        closed
     }
 }
 
@@ -134,6 +159,11 @@ fn is_clients_doing(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+/// Whether accepting failed because there are no descriptors left, here or on the machine.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Binds a listener that other sockets and processes can share the address with. Must be called
@@ -252,6 +282,8 @@ mod tests {
         assert!(is_clients_doing(&io::ErrorKind::ConnectionAborted.into()));
         let too_many_open_files = io::Error::from_raw_os_error(24);
         assert!(!is_clients_doing(&too_many_open_files));
+        assert!(is_exhaustion(&too_many_open_files));
+        assert!(!is_exhaustion(&io::ErrorKind::ConnectionReset.into()));
     }
 
     #[tokio::test]
@@ -264,10 +296,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_waits_when_descriptors_are_out_is_turned_away() {
+        let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut spare = Spare::new();
+        assert_eq!(spare.turn_away(&listener), 0);
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(address).await.expect("in the queue"));
+        }
+        listener.accept().now_or_never();
+        let mut refused = 0;
+        while refused < 2 {
+            refused += spare.turn_away(&listener);
+            tokio::task::yield_now().await;
+        }
+        let last = clients.last_mut().expect("three");
+        assert!(matches!(last.read(&mut [0]).await, Ok(0) | Err(_)));
+        assert!(spare.0.is_some(), "there is a spare again");
+    }
+
+    #[tokio::test]
     async fn connections_over_the_bound_are_closed_and_the_others_served() {
         let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
         let address = listener.local_addr().expect("bound");
-        let (door, _errands) = crate::handoff::door(1);
+        let (door, _errands) = crate::handoff::door(1, Arc::default());
         let stop = CancellationToken::new();
         let (_elder, adopted) = mpsc::channel(1);
         let server = Server {
@@ -276,6 +329,7 @@ mod tests {
             plan: Arc::new(ArcSwap::new(rehearsal::plan(Duration::ZERO))),
             door,
             limits: Arc::new(TcpLimits::new(8, 2)),
+            pace: Arc::default(),
             counts: Arc::default(),
             heirs: Arc::default(),
             now: clock::now,

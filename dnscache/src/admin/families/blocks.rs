@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{kind_labels, search};
+use super::{alterations, kind_labels, search};
 use crate::admin::sheet::{Labels, Sample, Sheet};
 use crate::admin::sources::BlockSource;
 use crate::counts::{BlockCounts, BlockReading, DURATION_BOUNDS, HistogramReading, SIZE_BOUNDS};
@@ -17,7 +17,8 @@ pub(in crate::admin) fn blocks(sheet: &mut Sheet<'_>, blocks: &[BlockSource]) ->
     replies(sheet, &readings)?;
     cache_counts(sheet, &readings)?;
     search::counts(sheet, &readings)?;
-    acl_counts(sheet, &readings)
+    acl_counts(sheet, &readings)?;
+    alterations::counts(sheet, &readings)
 }
 
 pub(super) type Readings<'b> = [(&'b BlockSource, BlockReading)];

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::fairness::packets;
 use super::one_label;
 use crate::admin::sheet::{Labels, Sheet};
 use crate::admin::sources::{ForwardReading, UpstreamReading};
@@ -21,6 +22,7 @@ pub(in crate::admin) fn forwards(sheet: &mut Sheet<'_>, reading: &ForwardReading
         "Questions refused because max_concurrent was reached.",
         reading.max_concurrent_rejects,
     )?;
+    packets(sheet, &reading.packets)?;
     let upstreams = Upstreams::of(&reading.upstreams);
     exchanges(sheet, &upstreams)?;
     connections(sheet, &upstreams)?;

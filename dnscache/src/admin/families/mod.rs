@@ -4,17 +4,26 @@
 //! alerts written for it go on working; `dnscache_*` is what it has no name for. Counters stand
 //! here without `_total`, which the encoder appends.
 
+mod alterations;
 mod blocks;
+mod fairness;
 mod forwards;
+mod node;
+mod kubernetes;
 mod search;
+mod snapshot;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 pub(super) use blocks::blocks;
+pub(super) use fairness::{clients, slow_questions};
 pub(super) use forwards::forwards;
+pub(super) use kubernetes::kubernetes;
+pub(super) use node::node;
 pub(super) use search::{refreshes, searches};
+pub(super) use snapshot::snapshots;
 
 use super::sheet::{Labels, Sheet};
 use super::sources::{CacheReading, HostsReading, ReloadReading};
@@ -34,7 +43,7 @@ pub(super) fn planes(sheet: &mut Sheet<'_>, counts: &PlaneCounts) -> fmt::Result
     sheet.counter("dnscache_handoff_full", help, reading.door_full)?;
     let help = "Queries that joined a question already in flight.";
     sheet.counter("dnscache_coalesced_queries", help, reading.coalesced)?;
-    let help = "Queries refused because too many clients were waiting.";
+    let help = "Questions not asked because too many were in flight.";
     sheet.counter("dnscache_waiting_full", help, reading.waiting_full)?;
     let help = "Clients waiting for an upstream.";
     sheet.gauge("dnscache_waiting_clients", help, reading.clients_waiting)?;

@@ -113,7 +113,7 @@ fn record_type(token: &Token) -> Result<u16, ConfigError> {
 }
 
 /// Reads `ADDRESS` or `ADDRESS/LENGTH`; host bits are cleared.
-fn network(text: &str) -> Option<(IpAddr, u8)> {
+pub(in crate::config) fn network(text: &str) -> Option<(IpAddr, u8)> {
     let (address, len) = match text.split_once('/') {
         Some((address, len)) => (address, Some(len)),
         None => (text, None),

@@ -24,6 +24,16 @@ impl<'a> Arguments<'a> {
         Some(first)
     }
 
+    /// The next word, which stays the next.
+    pub(super) fn peek(&self) -> Option<&'a Token> {
+        self.rest.first()
+    }
+
+    /// How many words are left.
+    pub(super) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The next word; without one, `expected` is what is missing.
     pub(super) fn need(&mut self, expected: &str) -> Result<&'a Token, ConfigError> {
         self.next().ok_or_else(|| self.missing(expected))

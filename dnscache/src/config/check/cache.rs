@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::corefile::{Directive, Token};
-use super::super::{Cache, CachePart, ConfigError, Prefetch, ServeStale};
+use super::super::{Cache, CachePart, ConfigError, Prefetch, ServeStale, octets};
 use super::arguments::{Arguments, duration, number, unknown};
 use super::{Warnings, zones};
 
@@ -176,20 +176,7 @@ fn disable(cache: &mut Cache, args: &mut Arguments<'_>) -> Result<(), ConfigErro
 /// `size BYTES`, with `KiB`, `MiB` or `GiB` after the number or nothing.
 fn size(args: &mut Arguments<'_>) -> Result<u64, ConfigError> {
     let token = args.need("a size such as `64MiB`")?;
-    let digits_len = token.text.bytes().take_while(u8::is_ascii_digit).count();
-    let (digits, unit) = token.text.split_at(digits_len);
-    let factor = match unit {
-        "" => Some(1_u64),
-        "KiB" => Some(1 << 10),
-        "MiB" => Some(1 << 20),
-        "GiB" => Some(1 << 30),
-        _ => None,
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .zip(factor)
-        .and_then(|(count, factor)| count.checked_mul(factor))
+    octets::parse(&token.text)
         .filter(|bytes| (SIZE_BYTES_MIN..=SIZE_BYTES_MAX).contains(bytes))
         .ok_or_else(|| token.error("a size from `1MiB` to `1024GiB` (KiB, MiB, GiB or octets)"))
 }

@@ -7,10 +7,12 @@ use crate::engine::wire::name::Name;
 
 use super::super::corefile::{Directive, Token};
 use super::super::environment::Environment;
-use super::super::{ConfigError, Forward, Policy, Tls, TransportPolicy, Upstream, registry};
+use super::super::{
+    ConfigError, Forward, PacketLimit, Policy, Tls, TransportPolicy, Upstream, registry,
+};
 use super::arguments::{Arguments, duration, error_at, number, unknown};
 use super::listen::{address, split_port};
-use super::{Warnings, zones};
+use super::{Warnings, endpoints, packets, zones};
 
 /// `forward FROM TO... { ... }`.
 pub(super) fn forward(
@@ -33,6 +35,7 @@ pub(super) fn forward(
         args.finish()?;
     }
     check_tls(&forward, line)?;
+    endpoints::check(&forward, line)?;
     Ok(forward)
 }
 
@@ -54,12 +57,15 @@ fn read_option(
         "expire" => forward.expire = duration(args.need("a duration")?, "idle time")?,
         "max_fails" => forward.max_fails = count(args)?,
         "max_concurrent" => forward.max_concurrent = count(args)?,
+        "packets_per_second" => forward.packets = packets::limit(args)?,
         "max_connect_attempts" => forward.max_attempts = count(args)?,
         "policy" => forward.policy = policy(args)?,
         "health_check" => health_check(forward, args, warnings)?,
         "failover" => failover(forward, args)?,
         "failfast_all_unhealthy_upstreams" => forward.failfast = true,
         "tls" => forward.tls = Some(tls(args)?),
+        "max_age" => forward.max_age = Some(endpoints::max_age(args)?),
+        "endpoints" => forward.endpoints = Some(endpoints::service(args)?),
         "tls_servername" => forward.tls_server_name = Some(server_name(args)?),
         _ => return Err(unknown(option, "options of forward", &OPTIONS, &ABSENT)),
     }
@@ -224,21 +230,26 @@ fn defaults(line: &Directive, from: Name) -> Forward {
         health_check_recursion: true,
         expire: Duration::from_secs(10),
         max_concurrent: 0,
+        packets: PacketLimit::Known,
         max_attempts: 0,
         failover: Vec::new(),
         failfast: false,
         tls: None,
         tls_server_name: None,
+        max_age: None,
+        endpoints: None,
     }
 }
 
 const TO_EXPECTED: &str = "an upstream: an IP address (`10.0.0.10`, `10.0.0.10:53`, \
     `tls://9.9.9.9`) or the path of a resolv.conf with a `/` in it";
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 16] = [
     "except",
     "force_tcp",
     "prefer_udp",
     "expire",
+    "max_age",
+    "endpoints",
     "max_fails",
     "max_connect_attempts",
     "tls",
@@ -246,14 +257,14 @@ const OPTIONS: [&str; 13] = [
     "policy",
     "health_check",
     "max_concurrent",
+    "packets_per_second",
     "failover",
     "failfast_all_unhealthy_upstreams",
 ];
 /// What CoreDNS has besides.
-const ABSENT: [&str; 9] = [
+const ABSENT: [&str; 8] = [
     "next",
     "next_on_nodata",
-    "max_age",
     "max_idle_conns",
     "read_timeout",
     "doh",

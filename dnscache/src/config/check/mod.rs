@@ -7,13 +7,21 @@
 mod acl;
 mod arguments;
 mod cache;
+mod clients;
+mod dns64;
+mod endpoints;
 mod forward;
 mod hosts;
 mod hot;
 mod listen;
 mod logging;
+mod packets;
 mod process;
+mod rewrite;
 mod search;
+pub mod timeouts;
+mod slow_log;
+mod template;
 mod zones;
 
 use std::collections::HashMap;
@@ -22,28 +30,38 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::engine::wire::UDP_REPLY_MAX;
 use crate::engine::wire::name::Name;
 
-use super::corefile::{Directive, ServerBlock};
+use super::corefile::{Directive, ServerBlock, Token};
 use super::environment::Environment;
-use super::{Block, Config, ConfigError, Origin, Position};
+use super::{Block, Clients, Config, ConfigError, Origin, Position, Timeouts, registry};
 use arguments::{Arguments, error_at, unknown};
 
+pub(super) use acl::network;
+
 /// The directives there are, in the order a query meets them.
-pub const DIRECTIVES: [&str; 22] = [
+pub const DIRECTIVES: [&str; 30] = [
     "bind",
     "multisocket",
     "reload",
     "health",
     "ready",
     "prometheus",
+    "pprof",
+    "timeouts",
     "debug",
+    "trace",
     "errors",
     "log",
+    "slowlog",
     "bufsize",
     "acl",
+    "clients",
+    "dns64",
     "any",
     "chaos",
     "loadbalance",
     "cache",
+    "rewrite",
+    "template",
     "searchpath",
     "hotnames",
     "hosts",
@@ -70,20 +88,27 @@ pub fn check(
     let mut config = empty(origin);
     let mut warnings = Warnings::default();
     let (mut searches, mut hot) = (search::Searches::default(), hot::Hot::default());
+    let (mut clients, mut slow_log) = (clients::OfProcess::default(), slow_log::SlowLog::default());
     for server in blocks {
         let before = config.blocks.len();
         let blocks = server_block(server, port_default, environment, &mut config, &mut warnings)?;
         config.blocks.extend(blocks);
         searches.read(server, before..config.blocks.len())?;
         hot.read(server)?;
+        clients.read(server)?;
+        slow_log.read(server)?;
         if config.blocks.len() > BLOCKS_MAX {
             return Err(server.keys[0].error("fewer server blocks (at most 4,096)"));
         }
     }
     check_overlaps(&config.blocks)?;
     check_pages(&config)?;
+    timeouts::warn_of_differences(&config.blocks, &mut warnings);
+    packets::check(&config.blocks)?;
     searches.fill_in(&mut config.blocks, environment, &mut warnings)?;
     config.hot = hot.names();
+    config.clients = clients.limits();
+    config.slow_log = slow_log.threshold();
     config.warnings = warnings.0;
     Ok(config)
 }
@@ -111,6 +136,8 @@ fn empty(origin: Origin) -> Config {
         ready: Vec::new(),
         prometheus: Vec::new(),
         hot: Some(hot::HOT_NAMES),
+        clients: Some(Clients::DEFAULT),
+        slow_log: Some(slow_log::THRESHOLD),
         fingerprint: 0,
         warnings: Vec::new(),
     }
@@ -158,6 +185,9 @@ fn everywhere(port: u16) -> [SocketAddr; 2] {
 
 /// Fills in what depends on the port.
 fn with_addresses(mut block: Block, zones: Vec<Name>, bound: &[SocketAddr], port: u16) -> Block {
+    for template in block.templates.iter_mut().filter(|template| template.zones.is_empty()) {
+        template.zones.clone_from(&zones);
+    }
     block.zones = zones;
     if bound.is_empty() {
         block.listen = everywhere(port).to_vec();
@@ -189,7 +219,7 @@ fn directives(
         }
         match line.name.as_str() {
             // Read by themselves: `bind` before this, the others when all blocks are known.
-            "bind" | "searchpath" | "hotnames" => {}
+            "bind" | "searchpath" | "hotnames" | "clients" | "slowlog" => {}
             "multisocket" => process::multisocket(line, config)?,
             "reload" => process::reload(line, config, warnings)?,
             "health" => listen::health(line, bound, config)?,
@@ -212,6 +242,8 @@ fn block_directive(
     warnings: &mut Warnings,
 ) -> Result<(), ConfigError> {
     match line.name.as_str() {
+        "timeouts" => block.timeouts = timeouts::timeouts(line)?,
+        "pprof" | "trace" => process::left_to_others(line, warnings),
         "debug" => block.debug = alone(line)?,
         "loop" => block.detect_loop = alone(line)?,
         "whoami" => block.whoami = alone(line)?,
@@ -228,6 +260,9 @@ fn block_directive(
         "loadbalance" => block.rotate = process::loadbalance(line)?,
         "cache" => block.cache = Some(cache::cache(line, warnings)?),
         "hosts" => block.hosts = Some(hosts::hosts(line)?),
+        "rewrite" => block.rewrites.push(rewrite::rewrite(line)?),
+        "template" => block.templates.push(template::template(line)?),
+        "dns64" => block.dns64 = Some(dns64::dns64(line)?),
         "forward" => {
             let forward = forward::forward(line, environment, warnings)?;
             if let Some(first) = block.forwards.iter().find(|first| first.from == forward.from) {
@@ -247,6 +282,18 @@ fn alone(line: &Directive) -> Result<bool, ConfigError> {
     Arguments::of(line).finish().map(|()| true)
 }
 
+/// A response code as the header has room for it: its name or number.
+fn response_code(token: &Token) -> Result<u8, ConfigError> {
+    let by_number = || token.text.parse().ok();
+    let code = registry::response_code(&token.text).or_else(by_number).filter(|&code| code <= 15);
+    code.map(|code| code as u8).ok_or_else(|| {
+        let names: Vec<_> = registry::response_code_names()
+            .filter(|name| registry::response_code(name).is_some_and(|code| code <= 15))
+            .collect();
+        token.error(&format!("a response code from 0 to 15, or its name: {}", names.join(", ")))
+    })
+}
+
 fn empty_block(position: Position) -> Block {
     Block {
         position,
@@ -258,6 +305,9 @@ fn empty_block(position: Position) -> Block {
         search: None,
         forwards: Vec::new(),
         hosts: None,
+        rewrites: Vec::new(),
+        templates: Vec::new(),
+        dns64: None,
         whoami: false,
         chaos: None,
         rotate: false,
@@ -266,6 +316,7 @@ fn empty_block(position: Position) -> Block {
         errors: false,
         detect_loop: false,
         debug: false,
+        timeouts: Timeouts::default(),
     }
 }
 
@@ -292,27 +343,33 @@ fn check_overlaps(blocks: &[Block]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Refuses a page's address that questions come to as well: the kernel would give half of the TCP
-/// connections to either.
+/// Refuses pages on addresses that questions come to as well.
 fn check_pages(config: &Config) -> Result<(), ConfigError> {
     let health = config.health.iter().flat_map(|health| &health.listen);
     let pages = [("prometheus", &config.prometheus), ("ready", &config.ready)];
     let pages = pages.into_iter().flat_map(|(name, at)| at.iter().map(move |page| (name, page)));
     for (name, page) in pages.chain(health.map(|page| ("health", page))) {
-        let answers = |block: &&Block| block.listen.iter().any(|own| listen::overlap(own, page));
-        if let Some(block) = config.blocks.iter().find(answers) {
-            return Err(ConfigError {
-                position: block.position.clone(),
-                found: format!("`{name}` on {page}, where this block answers questions"),
-                expected: "an address or port of its own for the page".to_owned(),
-            });
-        }
+        check_page(&config.blocks, name, page)?;
     }
     Ok(())
 }
 
+/// Refuses a page's address that questions come to as well: the kernel would give half of the TCP
+/// connections to either.
+pub fn check_page(blocks: &[Block], name: &str, page: &SocketAddr) -> Result<(), ConfigError> {
+    let answers = |block: &&Block| block.listen.iter().any(|own| listen::overlap(own, page));
+    match blocks.iter().find(answers) {
+        None => Ok(()),
+        Some(block) => Err(ConfigError {
+            position: block.position.clone(),
+            found: format!("`{name}` on {page}, where this block answers questions"),
+            expected: "an address or port of its own for the page".to_owned(),
+        }),
+    }
+}
+
 /// Directives of which a block may have several.
-const REPEATABLE: [&str; 4] = ["bind", "log", "acl", "forward"];
+const REPEATABLE: [&str; 6] = ["bind", "log", "acl", "forward", "rewrite", "template"];
 /// Blocks are numbered in 16 bits; this many are more than any node needs.
 const BLOCKS_MAX: usize = 4096;
 /// Warnings kept.

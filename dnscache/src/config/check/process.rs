@@ -90,6 +90,18 @@ pub(super) fn chaos(line: &Directive) -> Result<Chaos, ConfigError> {
     Ok(Chaos { version, authors })
 }
 
+/// `pprof` and `trace`: written for parts of CoreDNS that have no counterpart here, and nothing a
+/// client notices. Their options are not looked at.
+pub(super) fn left_to_others(line: &Directive, warnings: &mut Warnings) {
+    let instead = match line.name.as_str() {
+        "pprof" => "profile the process from outside, with `perf record -p PID`",
+        _ => {
+            "`log`, the metrics of `prometheus` and `dnscache top` show where questions spend their time"
+        }
+    };
+    warnings.add(&line.position, format!("`{}` does nothing here: {instead}", line.name));
+}
+
 /// A text that fits a TXT record's one string (RFC 1035 section 3.3).
 fn text(token: &super::super::corefile::Token) -> Result<String, ConfigError> {
     match token.text.len() {
@@ -166,6 +178,23 @@ mod tests {
         assert_eq!(sockets("a {\n multisocket 4\n}\nb {\n multisocket 4\n}"), Some(4));
         assert!(error("multisocket 0").contains("sockets per address"));
         assert!(error("multisocket 1025").contains("(1 to 1024)"));
+    }
+
+    #[test]
+    fn pprof_and_trace_are_accepted_with_what_to_use_instead() {
+        for (lines, instead) in [
+            ("pprof", "perf record"),
+            ("pprof :6053 {\n block 5\n}", "perf record"),
+            ("trace", "metrics"),
+            ("trace zipkin localhost:9411 {\n every 10\n client_server\n}", "metrics"),
+        ] {
+            let [warning] = &warnings(lines)[..] else { panic!("{lines}") };
+            assert!(warning.starts_with("Corefile:2:1: `"), "{warning}");
+            assert!(
+                warning.contains("does nothing here") && warning.contains(instead),
+                "{warning}"
+            );
+        }
     }
 
     #[test]

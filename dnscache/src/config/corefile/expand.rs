@@ -10,13 +10,15 @@ use super::super::ConfigError;
 use super::super::environment::Environment;
 use super::lexer::{TOKENS_MAX, Token, lex};
 
-/// The words of `text` with everything imported.
+/// The words of `text` with everything imported. `place` corrects those of `text` itself.
 pub(super) fn expand(
     file: &str,
     text: &str,
+    place: &dyn Fn(&mut Token),
     environment: &dyn Environment,
 ) -> Result<Vec<Token>, ConfigError> {
-    let tokens = lex(file, text, environment)?;
+    let mut tokens = lex(file, text, environment)?;
+    tokens.iter_mut().for_each(place);
     let mut expander = Expander {
         environment,
         snippets: HashMap::new(),
@@ -66,7 +68,7 @@ impl Expander<'_> {
             return Err(token.error("fewer words: imports make this configuration too large"));
         }
         if PLACEHOLDERS.iter().any(|mark| token.text.contains(mark)) {
-            return Err(token.error("a value in place of this placeholder"));
+            return Err(token.error(PLACEHOLDER_EXPECTED));
         }
         if token.runs_into_brace() {
             return Err(token.error("a space before `{`"));
@@ -189,6 +191,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     pattern.contains('*') || middle.chars().count() == 1
 }
 
+/// What is expected in the place of a placeholder; who knows the template can say more.
+pub const PLACEHOLDER_EXPECTED: &str = "a value in place of this placeholder";
 /// What the templates of NodeLocal DNSCache are filled in at. One that is left means that a step
 /// of the installation is missing.
 const PLACEHOLDERS: [&str; 2] = ["__PILLAR__", "__PROMETHEUS__"];
@@ -212,7 +216,7 @@ mod tests {
             .file("conf/d/c.other", "c")
             .file("conf/self", "import self")
             .with_variable("WHICH", "one");
-        match expand("conf/Corefile", text, &environment) {
+        match expand("conf/Corefile", text, &|_| {}, &environment) {
             Err(error) => format!("error {error}"),
             Ok(tokens) => {
                 let mut lines = String::new();

@@ -25,6 +25,7 @@ mod lexer;
 use super::environment::Environment;
 use super::{ConfigError, Position};
 
+pub use expand::PLACEHOLDER_EXPECTED;
 pub use lexer::Token;
 
 /// Keys and the directives that belong to them.
@@ -57,7 +58,18 @@ pub fn parse(
     text: &str,
     environment: &dyn Environment,
 ) -> Result<Vec<ServerBlock>, ConfigError> {
-    let tokens = expand::expand(file, text, environment)?;
+    parse_placed(file, text, &|_| {}, environment)
+}
+
+/// As [`parse`], for text that is not what the operator wrote: `place` tells each word of it (not
+/// of its imports) where it stands in that, and how it was written there.
+pub fn parse_placed(
+    file: &str,
+    text: &str,
+    place: &dyn Fn(&mut Token),
+    environment: &dyn Environment,
+) -> Result<Vec<ServerBlock>, ConfigError> {
+    let tokens = expand::expand(file, text, place, environment)?;
     let end = tokens.last().map_or_else(
         || Position { file: file.to_owned(), line: 1, column: 1 },
         |last| last.position.clone(),

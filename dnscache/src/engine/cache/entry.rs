@@ -5,7 +5,7 @@ use super::key::Key;
 use super::record::{self, Head, Kind, Record};
 use crate::engine::Now;
 use crate::engine::wire::answer::{Digest, Meaning};
-use crate::engine::wire::header::HEADER_LEN;
+use crate::engine::wire::header::{HEADER_LEN, flag};
 
 /// One answer, ready to send but for ID, spelling of the question, flags, OPT and ages.
 #[derive(Debug, Clone)]
@@ -15,6 +15,19 @@ impl Entry {
     /// An answer from upstream; its TTLs are settled.
     pub fn answer(key: &Key, digest: Digest, lifetime_secs: u32, now: Now) -> Self {
         Self::of(key, digest, u64::from(lifetime_secs) * 1_000, None, now)
+    }
+
+    /// An answer that an earlier process had, learned at `stored` and used so often.
+    pub fn remembered(
+        key: &Key,
+        digest: Digest,
+        lifetime_secs: u32,
+        uses: u8,
+        stored: Now,
+    ) -> Self {
+        let mut entry = Self::answer(key, digest, lifetime_secs, stored);
+        record::set_uses(&mut entry.0, uses);
+        entry
     }
 
     /// An answer that was put together from others by `mark`.
@@ -39,6 +52,9 @@ impl Entry {
             let at = usize::from(*at);
             digest.message[at..at + 4].copy_from_slice(&ttl_secs.to_be_bytes());
         }
+        let authentic = if digest.authentic { flag::AD } else { 0 };
+        let flags = flag::QR | authentic | u16::from(digest.rcode);
+        digest.message[2..4].copy_from_slice(&flags.to_be_bytes());
         let head = Head {
             kind: match digest.meaning {
                 Meaning::Data => Kind::Success,

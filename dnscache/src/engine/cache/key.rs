@@ -90,6 +90,15 @@ pub fn name(key: &[u8]) -> &[u8] {
     &key[PREFIX_LEN..]
 }
 
+/// The flags in the key of a question, which is not one of a synthesised answer.
+pub fn flags(key: &[u8]) -> Flags {
+    Flags {
+        dnssec_ok: key[4] & FLAG_DO != 0,
+        checking_disabled: key[4] & FLAG_CD != 0,
+        synthesised: None,
+    }
+}
+
 /// The flags of a query that change its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {

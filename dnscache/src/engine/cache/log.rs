@@ -19,13 +19,15 @@ pub struct Log {
     /// Where the oldest record or gap is, if any octet is used.
     back: usize,
     used: usize,
+    /// Octets that were dropped, ever.
+    dropped: u64,
 }
 
 impl Log {
     /// An empty log of at most this many octets.
     pub fn new(octets_max: usize) -> Self {
         let capacity = octets_max / ALIGN * ALIGN;
-        Self { segments: Vec::new(), capacity, front: 0, back: 0, used: 0 }
+        Self { segments: Vec::new(), capacity, front: 0, back: 0, used: 0, dropped: 0 }
     }
 
     /// Whether a record of `len` octets could be in it at all.
@@ -76,6 +78,7 @@ impl Log {
         let len = record::len(self.at(self.back));
         self.back = (self.back + len) % self.capacity;
         self.used -= len;
+        self.dropped += len as u64;
         if self.used == 0 {
             (self.front, self.back) = (0, 0);
         }
@@ -97,6 +100,22 @@ impl Log {
             })
         });
         steps.map(|at| self.at(at)).filter(|octets| record::is_live(octets)).map(Record::new)
+    }
+
+    /// Copies records to the end of `out`, the oldest first: those from `place` on that lie within
+    /// so many octets, where `place` counts octets since the log was empty. Says where to go on, if
+    /// there are more. What was dropped meanwhile is passed over, so a walk may take its time.
+    pub fn copy(&self, place: u64, octets_max: usize, out: &mut Vec<u8>) -> Option<u64> {
+        let mut seen = place.saturating_sub(self.dropped) as usize;
+        let end = self.used.min(seen.saturating_add(octets_max));
+        while seen < end {
+            let octets = self.at((self.back + seen) % self.capacity);
+            if record::is_live(octets) {
+                out.extend_from_slice(Record::new(octets).octets());
+            }
+            seen += record::len(octets);
+        }
+        (seen < self.used).then(|| self.dropped + seen as u64)
     }
 
     /// Octets from `at` to the end of its segment.
@@ -211,6 +230,47 @@ mod tests {
             }
             prop_assert_eq!(messages(&log), expected);
             prop_assert!(log.allocated() <= octets_max);
+        }
+    }
+
+    #[test]
+    fn a_walk_meets_every_record_that_stays_whatever_happens_between_its_steps() {
+        let mut log = Log::new(40_000);
+        let append = |log: &mut Log, number: u16| {
+            let octets = record(&number.to_be_bytes().repeat(20 + usize::from(number % 50)));
+            while !log.has_room(octets.len()) {
+                log.drop_oldest();
+            }
+            log.append(&octets).expect("there is room");
+        };
+        (0..300).for_each(|number| append(&mut log, number));
+        let numbers = |octets: &[u8]| -> Vec<u16> {
+            let message = |record: Record<'_>| record.message()[..2].try_into().expect("two");
+            record::each(octets).map(|record| u16::from_be_bytes(message(record))).collect()
+        };
+        for steps_between in [0_u16, 1, 40, 400] {
+            let (mut place, mut seen, mut next) = (Some(0), Vec::new(), 300);
+            let oldest = |log: &Log| {
+                let mut all = Vec::new();
+                log.copy(0, usize::MAX, &mut all);
+                numbers(&all)
+            };
+            let mut piece = Vec::new();
+            while let Some(at) = place.filter(|_| next < 3_000) {
+                piece.clear();
+                place = log.copy(at, 2_000, &mut piece);
+                seen.extend(numbers(&piece));
+                for _ in 0..steps_between {
+                    append(&mut log, next);
+                    next += 1;
+                }
+            }
+            assert!(seen.is_sorted(), "{seen:?}");
+            let left = oldest(&log);
+            let missed = left.iter().find(|number| **number < 300 && !seen.contains(number));
+            assert_eq!(missed, None, "{steps_between}");
+            log = Log::new(40_000);
+            (0..300).for_each(|number| append(&mut log, number));
         }
     }
 

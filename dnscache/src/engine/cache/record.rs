@@ -141,7 +141,8 @@ impl<'a> Record<'a> {
         RouteId(u32::from_be_bytes(take(self.0, HEAD_LEN)))
     }
 
-    /// The message without OPT; its ID and flags have no meaning.
+    /// The message without OPT. An answer's flags are QR, AD and the response code, so that it can be
+    /// looked at again as upstream's was; its ID has no meaning.
     pub fn message(self) -> &'a [u8] {
         &self.0[HEAD_LEN + self.key_len()..][..self.message_len()]
     }
@@ -190,6 +191,11 @@ impl<'a> Record<'a> {
     /// Whether it is the very same answer, as opposed to a later one to the same question.
     pub fn is(self, other: Record<'_>) -> bool {
         (self.stored(), self.serial()) == (other.stored(), other.serial())
+    }
+
+    /// How often it was used, up to a small number.
+    pub fn uses(self) -> u8 {
+        uses(self.0)
     }
 
     /// The hash its store gave it.
@@ -248,7 +254,8 @@ impl<'a> Record<'a> {
         Renewal { under_way_until: moment(0), failed_since: moment(1), paused_until: moment(2) }
     }
 
-    fn stored(self) -> Now {
+    /// When it was learned.
+    pub fn stored(self) -> Now {
         Now::from_millis(u64::from_ne_bytes(take(self.0, field::STORED)))
     }
 
@@ -272,6 +279,16 @@ impl<'a> Record<'a> {
     fn ttls_len(self) -> usize {
         2 * usize::from(u16::from_ne_bytes(take(self.0, field::TTLS)))
     }
+}
+
+/// The records that lie one behind the other in `octets`, without gaps or further room.
+pub fn each(octets: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let mut rest = octets;
+    std::iter::from_fn(move || {
+        let record = (!rest.is_empty()).then(|| Record(Record(rest).octets()))?;
+        rest = &rest[record.0.len()..];
+        Some(record)
+    })
 }
 
 /// The length of the gap that begins `octets`, or of the room that the record there takes.

@@ -62,6 +62,14 @@ impl Place {
     }
 }
 
+/// How far a walk over a shard has come: through the entrance first, because what leaves it goes to
+/// the front of the main log, where the walk still comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cursor {
+    is_main: bool,
+    place: u64,
+}
+
 /// The answers of one route and kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Residents {
@@ -168,6 +176,15 @@ impl Shard {
     /// Every record; those most likely to leave next come first.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.entrance.records().chain(self.main.records())
+    }
+
+    /// Copies the records that lie in the next octets to the end of `out`; says where to go on, if
+    /// there are more. A record that moved between two steps may come twice.
+    pub fn copy(&self, cursor: Cursor, octets_max: usize, out: &mut Vec<u8>) -> Option<Cursor> {
+        match self.log(cursor.is_main).copy(cursor.place, octets_max, out) {
+            Some(place) => Some(Cursor { place, ..cursor }),
+            None => (!cursor.is_main).then_some(Cursor { is_main: true, place: 0 }),
+        }
     }
 
     /// Who lives here.

@@ -16,7 +16,7 @@ use super::entry::Entry;
 use super::key::question;
 use super::record::{self, Record};
 use super::renewal::Renewal;
-use super::shard::{Place, Shard};
+use super::shard::{Cursor, Place, Shard};
 
 pub use super::shard::Residents;
 
@@ -30,6 +30,9 @@ const WIDE_ENTRIES: usize = 8_192;
 const LINE_LEN: usize = 64;
 /// Lines of a record that are fetched: an address and its name fill three.
 const RECORD_LINES: usize = 3;
+/// Octets that are copied while a shard is locked, by who goes over a whole store: a few
+/// microseconds' worth.
+const PIECE_LEN: usize = 64 << 10;
 /// Shards at most; beyond 16 GiB they grow.
 const SHARDS_MAX: u64 = 4_096;
 
@@ -138,6 +141,11 @@ impl Store {
         self.0.limit
     }
 
+    /// A walk over everything it holds, in pieces.
+    pub fn copying(&self) -> Copying {
+        Copying { store: self.clone(), shard: 0, cursor: Cursor::default() }
+    }
+
     /// How full it is.
     pub fn usage(&self) -> Usage {
         let mut usage = Usage { bytes: 0, residents: Vec::new() };
@@ -240,6 +248,28 @@ impl Resident<'_> {
             record::set_renewal(self.shard.octets_mut(self.place), renewal);
         }
         result
+    }
+}
+
+/// A walk over a store that goes on being used: its shards are locked for a piece at a time. It
+/// meets every record that stays, some of them twice.
+#[derive(Debug)]
+pub struct Copying {
+    store: Store,
+    shard: usize,
+    cursor: Cursor,
+}
+
+impl Copying {
+    /// Puts the next records into `piece`, in place of what is there; see [`record::each`]. May find
+    /// none. `false` at the end.
+    pub fn next_piece(&mut self, piece: &mut Vec<u8>) -> bool {
+        piece.clear();
+        let Some(locked) = self.store.0.shards.get(self.shard) else { return false };
+        let next = locked.lock().copy(self.cursor, PIECE_LEN, piece);
+        self.shard += usize::from(next.is_none());
+        self.cursor = next.unwrap_or_default();
+        true
     }
 }
 

@@ -22,7 +22,7 @@ pub fn judge(rules: &[AclRule], source: IpAddr, name: &[u8], qtype: u16) -> AclA
 }
 
 /// Whether a network of this address and prefix length holds an address.
-fn holds((network, prefix_len): (IpAddr, u8), address: IpAddr) -> bool {
+pub fn holds((network, prefix_len): (IpAddr, u8), address: IpAddr) -> bool {
     let prefix_len = u32::from(prefix_len);
     match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {

@@ -1,7 +1,7 @@
 //! From a name to the block and the upstreams that answer for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::engine::wire::name::{Name, wire_is_at_or_below};
 use crate::engine::{BlockId, Now, RouteId};
@@ -10,6 +10,7 @@ use crate::engine::{BlockId, Now, RouteId};
 #[derive(Debug, Default)]
 pub struct RouteHealth {
     recovered_at_millis: AtomicU64,
+    is_silent: AtomicBool,
 }
 
 impl RouteHealth {
@@ -17,6 +18,18 @@ impl RouteHealth {
     /// before this moment are tried again at once.
     pub fn recovered(&self, now: Now) {
         self.recovered_at_millis.store(now.millis(), Ordering::Relaxed);
+        self.is_silent.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that no upstream answers.
+    pub fn fell_silent(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no upstream answered when one was asked last: then an expired answer is served
+    /// without keeping the client waiting (RFC 8767 section 5).
+    pub fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     /// Whether upstream came back after `moment`.
@@ -30,6 +43,8 @@ impl RouteHealth {
 pub struct Route {
     /// Which upstreams.
     pub id: RouteId,
+    /// What the operator wrote about it, by which another process knows it.
+    pub words: Arc<str>,
     /// Names at or below this are forwarded.
     pub from: Name,
     /// Names at or below these are not.
@@ -96,6 +111,7 @@ mod tests {
     fn except_is_not_forwarded() {
         let route = Route {
             id: RouteId(1),
+            words: "example.org".into(),
             from: name("example.org"),
             except: vec![name("internal.example.org")],
             health: Arc::default(),
@@ -112,5 +128,15 @@ mod tests {
         health.recovered(Now::from_millis(10));
         assert!(health.recovered_since(Now::from_millis(5)));
         assert!(!health.recovered_since(Now::from_millis(10)));
+    }
+
+    #[test]
+    fn silence_ends_with_the_recovery() {
+        let health = RouteHealth::default();
+        assert!(!health.is_silent());
+        health.fell_silent();
+        assert!(health.is_silent());
+        health.recovered(Now::from_millis(10));
+        assert!(!health.is_silent());
     }
 }

@@ -227,7 +227,7 @@ impl Stage {
                 return Got::read(&out[..reply.len], &reply);
             }
             let (now, scratch) = (self.now, &mut self.scratch);
-            verdict = self.engine.answer_again(&query, (&ask, is_learned), now, scratch, &mut out);
+            verdict = self.engine.answer_again(&query, (&ask, outcome), now, scratch, &mut out);
         }
         panic!("{text} is put off for ever");
     }
@@ -569,5 +569,6 @@ fn replies_that_were_put_together_say_so_if_debug_is_on() {
     }
 }
 
+mod alterations;
 mod hostile;
 mod renewals;

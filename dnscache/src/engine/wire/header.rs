@@ -77,6 +77,10 @@ pub mod class {
     pub const IN: u16 = 1;
     /// Chaosnet, used for questions about the server itself.
     pub const CH: u16 = 3;
+    /// None (RFC 2136), which no question has.
+    pub const NONE: u16 = 254;
+    /// Every class, in questions.
+    pub const ANY: u16 = 255;
 }
 
 /// Flag bits of the header's second 16 bits.

@@ -2,14 +2,18 @@
 
 pub mod answer;
 mod bailiwick;
+pub mod compose;
 pub mod denial;
 pub mod edns;
 pub mod header;
 pub mod name;
+pub mod presentation;
 pub mod question;
 pub mod rebuild;
 pub mod reply;
+pub mod retell;
 pub mod survey;
+pub mod text;
 pub mod ttl;
 
 /// The largest UDP reply in octets, and the EDNS size offered upstream (DNS Flag Day 2020).

@@ -164,6 +164,21 @@ pub fn skip(message: &[u8], mut at: usize) -> Option<usize> {
 /// where it ends in `message`. `None` for a name that is too long, runs past the end or whose
 /// pointers do not lead strictly backwards (so a loop ends at once).
 pub fn expand(message: &[u8], at: usize, into: &mut Vec<u8>) -> Option<usize> {
+    expand_spelling(message, at, into, |octet| octet.to_ascii_lowercase())
+}
+
+/// [`expand`], but in the case in which the name is spelt.
+pub fn expand_as_spelt(message: &[u8], at: usize, into: &mut Vec<u8>) -> Option<usize> {
+    expand_spelling(message, at, into, |octet| octet)
+}
+
+#[inline]
+fn expand_spelling(
+    message: &[u8],
+    at: usize,
+    into: &mut Vec<u8>,
+    spell: impl Fn(u8) -> u8,
+) -> Option<usize> {
     let start = into.len();
     let mut cursor = at;
     let mut end = None;
@@ -180,7 +195,8 @@ pub fn expand(message: &[u8], at: usize, into: &mut Vec<u8>) -> Option<usize> {
                 if into.len() - start + label.len() >= NAME_MAX {
                     return None;
                 }
-                into.extend(label.iter().map(u8::to_ascii_lowercase));
+                // A length is at most 63, which is no letter.
+                into.extend(label.iter().map(|&octet| spell(octet)));
                 cursor += 1 + len;
             }
             0xc0.. => {

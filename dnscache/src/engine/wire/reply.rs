@@ -46,7 +46,7 @@ impl Shape {
 }
 
 /// The flags of a reply to `query`: what is copied, what is ours (`extra`), the response code.
-fn reply_flags(query: &Header, extra: u16, rcode: u16) -> u16 {
+pub fn reply_flags(query: &Header, extra: u16, rcode: u16) -> u16 {
     let copied = query.flags & (flag::OPCODE | flag::RD | flag::CD);
     flag::QR | flag::RA | copied | extra | (rcode & flag::RCODE)
 }

@@ -111,6 +111,11 @@ impl Inheritance {
         self.listeners().remove(&(purpose, address))
     }
 
+    /// Closes what nobody has taken.
+    pub fn drop_unused(&self) {
+        self.listeners().clear();
+    }
+
     fn listeners(&self) -> MutexGuard<'_, BTreeMap<(Purpose, SocketAddr), TcpListener>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }

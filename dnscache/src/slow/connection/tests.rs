@@ -4,6 +4,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::config::Timeouts;
 use crate::engine::wire::header::{TCP_MESSAGE_MAX, rcode, rtype};
 use crate::handoff::door;
 use crate::slow::rehearsal;
@@ -19,6 +20,10 @@ struct Scene {
 }
 
 async fn scene(door_capacity: usize) -> Scene {
+    scene_at(door_capacity, Pace::default()).await
+}
+
+async fn scene_at(door_capacity: usize, pace: Pace) -> Scene {
     let listener = bind(([127, 0, 0, 1], 0).into()).expect("a port");
     let socket = TcpSocket::new_v4().expect("a socket");
     // Small, so that a client that does not read is noticed soon.
@@ -27,7 +32,7 @@ async fn scene(door_capacity: usize) -> Scene {
     let address = listener.local_addr().expect("bound");
     let (client, accepted) = tokio::join!(socket.connect(address), listener.accept());
     let (stream, peer) = accepted.expect("a connection");
-    let (door, errands) = door(door_capacity);
+    let (door, errands) = door(door_capacity, Arc::default());
     let limits = Arc::new(TcpLimits::new(1, 1));
     let server = Server {
         id: ListenerId(0),
@@ -35,6 +40,7 @@ async fn scene(door_capacity: usize) -> Scene {
         plan: Arc::new(ArcSwap::new(rehearsal::plan(Duration::ZERO))),
         door,
         limits: Arc::clone(&limits),
+        pace: Arc::new(pace),
         counts: Arc::default(),
         heirs: Arc::default(),
         now: rehearsal::now,
@@ -240,7 +246,27 @@ async fn an_idle_connection_is_closed() {
     let_it_happen().await;
     let began = Instant::now();
     let why = scene.ended().await;
-    assert_eq!((why, began.elapsed()), (Closed::Idle, IDLE));
+    assert_eq!((why, began.elapsed()), (Closed::Idle, Pace::default().times().idle));
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_set_the_pace() {
+    let timeouts = Timeouts {
+        read: Some(Duration::from_secs(20)),
+        write: None,
+        idle: Some(Duration::from_secs(40)),
+    };
+    let mut scene = scene_at(8, Pace::new(timeouts)).await;
+    scene.send(&hit(1)).await;
+    let_it_happen().await;
+    let began = Instant::now();
+    assert_eq!((scene.ended().await, began.elapsed()), (Closed::Idle, Duration::from_secs(40)));
+    let mut scene = scene_at(8, Pace::new(timeouts)).await;
+    scene.client.write_all(&[0]).await.expect("sent");
+    let_it_happen().await;
+    let began = Instant::now();
+    let ended = (scene.ended().await, began.elapsed());
+    assert_eq!(ended, (Closed::SlowQuery, Duration::from_secs(20)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +274,7 @@ async fn a_connection_with_a_question_in_flight_is_not_idle() {
     let mut scene = scene(8).await;
     scene.send(&miss(1)).await;
     let waiting = scene.errand().await;
-    sleep(IDLE * 3).await;
+    sleep(Pace::default().times().idle * 3).await;
     (waiting.reply)(&[0, 1]);
     assert_eq!(id_of(&scene.receive().await), 1);
 }
@@ -263,7 +289,7 @@ async fn a_query_that_does_not_get_complete_ends_the_connection() {
         let_it_happen().await;
         let began = Instant::now();
         let why = scene.ended().await;
-        assert_eq!((why, began.elapsed()), (Closed::SlowQuery, QUERY));
+        assert_eq!((why, began.elapsed()), (Closed::SlowQuery, Pace::default().times().read));
     }
 }
 
@@ -300,7 +326,7 @@ async fn a_client_that_does_not_read_is_slowed_down_and_closed() {
     let began = Instant::now();
     assert!(scene.limits.unsent() <= UNSENT_PAUSE + TCP_MESSAGE_MAX);
     assert_eq!(scene.ended().await, Closed::SlowReader);
-    assert!(began.elapsed() <= REPLY);
+    assert!(began.elapsed() <= Pace::default().times().write);
 }
 
 #[tokio::test]

@@ -38,6 +38,20 @@ pub enum Trouble {
     Exhausted,
 }
 
+impl Trouble {
+    /// What a log line calls it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Unreachable => "unreachable",
+            Self::Lost => "connection lost",
+            Self::Broken => "broken reply",
+            Self::Unread => "query not understood",
+            Self::Exhausted => "no port or descriptor left",
+        }
+    }
+}
+
 impl From<&std::io::Error> for Trouble {
     fn from(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;

@@ -3,6 +3,7 @@
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
+use crate::clients::{Clients, Wish};
 use crate::engine::Query;
 use crate::engine::{ListenerId, Scratch, Verdict};
 use crate::handoff::{Door, door};
@@ -20,14 +21,27 @@ struct Scene {
     done: tokio::task::JoinHandle<()>,
     mailbox: UnboundedReceiver<(u8, Vec<u8>, Now)>,
     post: mpsc::UnboundedSender<(u8, Vec<u8>, Now)>,
+    slow_log: Arc<SlowLog>,
 }
 
 fn scene(plan: &Arc<Plan>, says: Says, after: Duration, limits: Limits) -> Scene {
-    let (door, errands) = door(4_096);
+    scene_of(plan, says, after, limits, Arc::default())
+}
+
+fn scene_of(
+    plan: &Arc<Plan>,
+    says: Says,
+    after: Duration,
+    limits: Limits,
+    clients: Arc<Clients>,
+) -> Scene {
+    let (door, errands) = door(4_096, clients);
+    let slow_log = Arc::<SlowLog>::default();
+    slow_log.set_threshold(Some(Duration::from_secs(1)));
     let (routes, upstream) = Scripted::routes(says, after);
     let (post, mailbox) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
-    let misses = Misses::new(routes, limits, Arc::default(), now);
+    let misses = Misses::new(routes, limits, Arc::default(), Arc::clone(&slow_log), now);
     Scene {
         plan: Arc::clone(plan),
         upstream,
@@ -36,6 +50,7 @@ fn scene(plan: &Arc<Plan>, says: Says, after: Duration, limits: Limits) -> Scene
         done: tokio::spawn(misses.run(errands, stop)),
         mailbox,
         post,
+        slow_log,
     }
 }
 
@@ -71,7 +86,12 @@ impl Scene {
     /// A client that waits; its reply comes into the mailbox.
     fn waiting(&self, packet: &[u8], host: u8) -> Waiting {
         let post = self.post.clone();
+        let wish = Wish { shares: 1, is_new: true };
+        let ticket = self.door.clients().admit(rehearsal::client(host).ip(), wish, now());
         Waiting {
+            ticket: ticket.expect("room"),
+            taken: now(),
+            rounds: 0,
             packet: packet.into(),
             source: rehearsal::client(host),
             listener: ListenerId(0),
@@ -258,17 +278,74 @@ async fn a_client_waits_for_the_renewal_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_over_its_bound_gets_servfail_at_once() {
-    let limits = Limits { waiting_per_client_max: 2, ..Limits::default() };
-    let mut scene = scene(&rehearsal::plan(CLIENT_TIMER), Says::Nothing, ROUND_TRIP, limits);
-    let began = now();
-    for name in ["a.example.", "b.example.", "c.example."] {
+async fn a_place_is_held_until_the_reply_and_not_longer() {
+    let clients = Arc::new(Clients::default());
+    let plan = rehearsal::plan(CLIENT_TIMER);
+    let limits = Limits::default();
+    let mut scene = scene_of(&plan, Says::Address, ROUND_TRIP, limits, Arc::clone(&clients));
+    for name in ["a.example.", "b.example.", "b.example."] {
         scene.ask(name, 1);
     }
-    let (_, reply, at) = scene.reply().await;
-    assert_eq!((rcode_of(&reply), at), (rcode::SERVFAIL, began));
+    assert_eq!(clients.read(now()).shares, 3);
+    for _ in 0..3 {
+        scene.reply().await;
+    }
     tokio::task::yield_now().await;
-    assert_eq!(scene.upstream.asked(), 2);
+    assert_eq!(clients.read(now()).shares, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_over_its_bound_gets_what_is_known_and_changes_nothing() {
+    let mut learning = answering();
+    learning.expire("name.example.").await;
+    let packet = rehearsal::query(1, "name.example.");
+    let ask = learning.answer(&packet, 1).expect_err("a miss");
+    let engine = &learning.plan.engine;
+    assert!(matches!(engine.hold_back(&ask, now()), Outcome::Stale(_)));
+    // Others wait for a fresh answer as before.
+    assert!(learning.answer(&packet, 2).is_err());
+    let unknown = learning.answer(&rehearsal::query(1, "new.example."), 1).expect_err("a miss");
+    let outcome = engine.hold_back(&unknown, now());
+    assert!(matches!(outcome, Outcome::Failed { rcode: rcode::SERVFAIL, .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_questions_are_counted_by_where_their_time_went() {
+    let mut scene = saying(Says::Nothing);
+    scene.ask("never.example.", 1);
+    scene.reply().await;
+    let packet = rehearsal::query(1, "late.example.");
+    let ask = scene.answer(&packet, 1).expect_err("a miss");
+    let waiting = scene.waiting(&packet, 1);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    scene.pass(ask, Some(waiting));
+    scene.reply().await;
+    let slow: Vec<_> = scene.slow_log.read().into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(slow, [("door", 1), ("upstream", 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_answer_that_came_late_was_slow() {
+    let mut learning = answering();
+    learning.expire("name.example.").await;
+    let mut scene = scene(&learning.plan, Says::Nothing, ROUND_TRIP, Limits::default());
+    for host in [1, 2] {
+        scene.ask("name.example.", host);
+    }
+    for _ in 0..2 {
+        assert_eq!(ttl_of(&scene.reply().await.1), 30);
+    }
+    let slow = scene.slow_log.read();
+    assert_eq!(slow.iter().map(|(_, count)| count).sum::<u64>(), 2);
+    assert_eq!(slow.last(), Some(&("upstream", 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn quick_questions_are_not_slow() {
+    let mut scene = answering();
+    scene.ask("name.example.", 1);
+    scene.reply().await;
+    assert!(scene.slow_log.read().iter().all(|(_, count)| *count == 0));
 }
 
 #[tokio::test(start_paused = true)]

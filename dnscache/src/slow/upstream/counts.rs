@@ -3,11 +3,13 @@
 //! The numbers belong to addresses, not to routes, and outlive reloads: two `forward`s to one
 //! address share them, as they share a label.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::packets::{PacketBudget, PacketReading};
+use crate::config::PacketLimit;
 use crate::slow::exchange::Misfit;
 
 /// Counts of all upstreams of the process.
@@ -22,8 +24,8 @@ pub struct UpstreamCounts {
     others: Arc<PeerCounts>,
 }
 
-/// Addresses that get numbers of their own. resolv.conf may name new ones for as long as we run;
-/// those beyond this share the label [`OTHERS`].
+/// Addresses that get numbers of their own. resolv.conf and a Service may name new ones for as long
+/// as we run: one that is asked no more makes room, and those beyond this share the label [`OTHERS`].
 const PEERS_MAX: usize = 64;
 
 /// The label of all upstreams beyond the first 64.
@@ -52,11 +54,21 @@ impl UpstreamCounts {
             return Arc::clone(counts);
         }
         if peers.len() >= PEERS_MAX {
-            return Arc::clone(&self.others);
+            let unused = peers.iter().position(|(_, counts)| Arc::strong_count(counts) == 1);
+            let Some(unused) = unused else { return Arc::clone(&self.others) };
+            peers.remove(unused);
         }
-        let counts = Arc::new(PeerCounts::default());
+        let counts =
+            Arc::new(PeerCounts { packets: budget(&peers, address.ip()), ..PeerCounts::default() });
         peers.push((address, Arc::clone(&counts)));
         counts
+    }
+
+    /// Puts the limits in force that addresses are known to have, instead of those of a
+    /// configuration that is gone.
+    pub fn forget_packet_limits(&self) {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.iter().for_each(|(_, counts)| counts.packets.limit(PacketLimit::Known));
     }
 
     /// All numbers as they are now, upstreams in the order in which they were first used.
@@ -69,6 +81,7 @@ impl UpstreamCounts {
         }
         UpstreamSnapshot {
             upstreams,
+            packets: packets(&peers),
             healthcheck_broken: self.healthcheck_broken.load(Ordering::Relaxed),
             max_concurrent_rejects: self.max_concurrent_rejects.load(Ordering::Relaxed),
         }
@@ -83,6 +96,29 @@ pub struct PeerCounts {
     connection_hits: [AtomicU64; 2],
     connection_misses: [AtomicU64; 2],
     dropped: [AtomicU64; Misfit::ALL.len()],
+    /// What the address takes, whatever the port. Addresses beyond the first 64 have no limit.
+    pub packets: Arc<PacketBudget>,
+}
+
+/// The budget of an address: one for all its ports.
+fn budget(peers: &[(SocketAddr, Arc<PeerCounts>)], address: IpAddr) -> Arc<PacketBudget> {
+    let known = peers.iter().find(|(peer, _)| peer.ip() == address);
+    known.map_or_else(
+        || Arc::new(PacketBudget::of(address)),
+        |(_, counts)| Arc::clone(&counts.packets),
+    )
+}
+
+/// The budgets that have a limit, each once.
+fn packets(peers: &[(SocketAddr, Arc<PeerCounts>)]) -> Vec<(IpAddr, PacketReading)> {
+    let mut readings: Vec<(IpAddr, PacketReading)> = Vec::new();
+    for (address, counts) in peers {
+        let is_told = readings.iter().any(|(told, _)| *told == address.ip());
+        if let Some(reading) = counts.packets.read().filter(|_| !is_told) {
+            readings.push((address.ip(), reading));
+        }
+    }
+    readings
 }
 
 #[derive(Debug, Default)]
@@ -163,6 +199,8 @@ fn add_one(counter: &AtomicU64) {
 pub struct UpstreamSnapshot {
     /// One per upstream address.
     pub upstreams: Vec<PeerSnapshot>,
+    /// What addresses with a limit take.
+    pub packets: Vec<(IpAddr, PacketReading)>,
     /// See [`UpstreamCounts::healthcheck_broken`].
     pub healthcheck_broken: u64,
     /// See [`UpstreamCounts::max_concurrent_rejects`].
@@ -239,13 +277,23 @@ mod tests {
     fn labels_are_bounded() {
         let counts = UpstreamCounts::default();
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        for port in 1..=200 {
-            counts.peer(address(port)).probe_failed();
-        }
+        let asked: Vec<_> = (1..=200).map(|port| counts.peer(address(port))).collect();
+        asked.iter().for_each(|counts| counts.probe_failed());
         let upstreams = counts.snapshot().upstreams;
         assert_eq!(upstreams.len(), PEERS_MAX + 1);
         assert_eq!(upstreams[PEERS_MAX].to, OTHERS);
         assert_eq!(upstreams[PEERS_MAX].healthcheck_failures, 200 - PEERS_MAX as u64);
         assert!(Arc::ptr_eq(&counts.peer(address(1)), &counts.peer(address(1))));
+    }
+
+    #[test]
+    fn an_address_that_is_asked_no_more_makes_room() {
+        let counts = UpstreamCounts::default();
+        for port in 1..=500 {
+            counts.peer(SocketAddr::from(([127, 0, 0, 1], port))).probe_failed();
+        }
+        let upstreams = counts.snapshot().upstreams;
+        assert_eq!(upstreams[PEERS_MAX - 1].to, "127.0.0.1:500");
+        assert_eq!(upstreams[PEERS_MAX].healthcheck_failures, 0);
     }
 }

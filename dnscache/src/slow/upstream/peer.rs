@@ -6,15 +6,16 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::SILENCE;
-use super::connections::Connections;
+use super::connections::{Connections, Keeping};
 use super::counts::PeerCounts;
+use super::packets::STREAM_COST;
 use crate::clock;
 use crate::engine::cache::key::{Flags, Key};
 use crate::engine::policy::route::RouteHealth;
@@ -23,6 +24,7 @@ use crate::engine::wire::name::Name;
 use crate::engine::{Now, RouteId};
 use crate::logging::Quiet;
 use crate::slow::exchange::{Datagrams, Ear, Expect, Query, Security, Trouble};
+use crate::slow::journey::Note;
 
 /// One upstream of a route.
 pub struct Peer {
@@ -49,6 +51,8 @@ pub struct Peer {
     heard_at_millis: AtomicU64,
     /// Until when it is asked without EDNS, in milliseconds of [`clock::now`].
     plain_until_millis: AtomicU64,
+    /// What it took lately to answer, in microseconds, smoothed; 0: not known.
+    latency_us: AtomicU32,
 }
 
 /// What the peers of one route have in common.
@@ -61,6 +65,8 @@ pub struct Care {
     pub health_check: Option<Duration>,
     /// `expire`.
     pub expire: Duration,
+    /// `max_age`.
+    pub max_age: Option<Duration>,
     /// Whether probes of a plain upstream go over TCP.
     pub probe_over_tcp: bool,
     /// The name whose NS records a probe asks for.
@@ -71,6 +77,8 @@ pub struct Care {
     pub health: Arc<RouteHealth>,
     /// The route's background tasks.
     pub tasks: Tasks,
+    /// The upstreams of the route, to see whether all of them fail.
+    pub roll: Mutex<Vec<Weak<Peer>>>,
 }
 
 /// How one exchange travels.
@@ -104,6 +112,43 @@ const DOUBT_MILLIS: u64 = 3_000;
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// Probes are never closer together than this, whatever the Corefile says.
 const PROBE_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// How old a connection without TLS gets unless `max_age` says otherwise. Behind a Service address
+/// it is tied to one CoreDNS; a minute or two is soon enough to spread load after CoreDNS was
+/// scaled, and a handshake in that time costs nothing. A TLS upstream is rarely a Service.
+const PLAIN_AGE_MAX: Duration = Duration::from_secs(120);
+
+/// An answer changes what is known of an upstream's latency by this part.
+const SMOOTHING: u32 = 8;
+
+impl Care {
+    /// Notes who the upstreams of the route are from now on.
+    pub fn enrol(&self, peers: &[Arc<Peer>]) {
+        let mut roll = self.roll();
+        *roll = peers.iter().map(Arc::downgrade).collect();
+        if self.health.is_silent() && peers.iter().any(|peer| !peer.is_failing()) {
+            self.health.recovered(clock::now());
+        }
+    }
+
+    /// Notes that an upstream which had failed was heard.
+    fn recovered(&self, now: Now) {
+        // Under the lock, so that nobody who still saw it fail says so afterwards.
+        let _roll = self.roll();
+        self.health.recovered(now);
+    }
+
+    fn roll(&self) -> MutexGuard<'_, Vec<Weak<Peer>>> {
+        self.roll.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the route is silent, if nobody on it is left that does not fail.
+    fn look_for_silence(&self) {
+        let roll = self.roll();
+        if roll.iter().filter_map(Weak::upgrade).all(|peer| peer.is_failing()) {
+            self.health.fell_silent();
+        }
+    }
+}
 
 impl Peer {
     /// An upstream nothing is known about.
@@ -118,7 +163,13 @@ impl Peer {
         Arc::new(Self {
             address,
             tls: matches!(security, Security::Tls(_)),
-            connections: Connections::new(address, security, care.expire, Arc::clone(&counts)),
+            connections: {
+                let plain = matches!(security, Security::Plain);
+                let age_max = care.max_age.or(plain.then_some(PLAIN_AGE_MAX));
+                let age_max = age_max.filter(|age| !age.is_zero());
+                let keeping = Keeping { idle_max: care.expire, age_max };
+                Connections::new(address, security, keeping, Arc::clone(&counts))
+            },
             counts,
             care,
             datagrams: Datagrams::new(address, Arc::clone(&ear)),
@@ -130,6 +181,7 @@ impl Peer {
             lines: Quiet::default(),
             heard_at_millis: AtomicU64::new(0),
             plain_until_millis: AtomicU64::new(0),
+            latency_us: AtomicU32::new(0),
         })
     }
 
@@ -139,9 +191,11 @@ impl Peer {
         key: &Key,
         manner: Manner,
         patience: Duration,
+        note: Note<'_>,
     ) -> Result<Vec<u8>, Trouble> {
         let sent = clock::now();
-        let mut exchange = std::pin::pin!(timeout(patience, self.exchange(key, manner)));
+        let mut exchange =
+            std::pin::pin!(timeout(patience, self.exchange(key, manner, Some(note))));
         let ended = match timeout(SILENCE, &mut exchange).await {
             Ok(ended) => ended,
             Err(_) => {
@@ -193,24 +247,69 @@ impl Peer {
         self.care.max_fails > 0 && self.fails.load(Ordering::Relaxed) >= self.care.max_fails
     }
 
-    /// Notes that it is no upstream of the route any more, which ends its probes.
-    pub fn leave(&self) {
-        self.gone.store(true, Ordering::Relaxed);
+    /// Whether nothing was heard since it failed.
+    fn is_failing(&self) -> bool {
+        self.fails.load(Ordering::Relaxed) > 0
     }
 
-    async fn exchange(self: &Arc<Self>, key: &Key, manner: Manner) -> Result<Vec<u8>, Trouble> {
+    /// Notes that it is no upstream of the route any more: probes end, nobody asks it anew, and
+    /// connections close when what was asked on them is answered.
+    pub fn leave(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.connections.retire_all();
+    }
+
+    /// Whether anything was heard from it after `moment`.
+    pub fn heard_since(&self, moment: Now) -> bool {
+        self.heard_at_millis.load(Ordering::Relaxed) > moment.millis()
+    }
+
+    /// Whether it is no upstream of the route any more.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Counts a reply with this response code, `took` after the question.
+    pub fn replied(&self, rcode: u8, took: Duration) {
+        self.counts.replied(rcode, took);
+        self.took(took);
+    }
+
+    /// What it took lately to answer, in microseconds; 0: not known.
+    pub fn latency_us(&self) -> u32 {
+        self.latency_us.load(Ordering::Relaxed)
+    }
+
+    /// Takes one latency into account. Two threads at once may lose one of two samples, which
+    /// matters to nobody.
+    fn took(&self, took: Duration) {
+        let sample = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
+        let smoothed = match self.latency_us() {
+            0 => sample,
+            known => known - known / SMOOTHING + sample / SMOOTHING,
+        };
+        self.latency_us.store(smoothed.max(1), Ordering::Relaxed);
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        key: &Key,
+        manner: Manner,
+        note: Option<Note<'_>>,
+    ) -> Result<Vec<u8>, Trouble> {
         let payload = manner.edns.then_some(self.care.payload);
         let query = Query::new(key, payload).with_recursion(manner.recursion);
         match manner.carrier {
             Carrier::Datagram => self.datagrams.ask(query).await,
-            Carrier::Stream if manner.alone => self.connections.ask_alone(&query).await,
-            Carrier::Stream => self.connections.ask(&query).await,
+            Carrier::Stream if manner.alone => self.connections.ask_alone(&query, note).await,
+            Carrier::Stream => self.connections.ask(&query, note).await,
         }
     }
 
     /// Notes that a question sent at `sent` has waited for [`SILENCE`].
     pub fn fell_silent(self: &Arc<Self>, sent: Now) {
-        if self.heard_at_millis.load(Ordering::Relaxed) <= sent.millis() {
+        self.took(SILENCE);
+        if !self.heard_since(sent) {
             self.failed();
         }
     }
@@ -222,6 +321,7 @@ impl Peer {
             self.announced.store(true, Ordering::Relaxed);
             tracing::warn!(upstream = %self.address, times, "upstream does not answer");
         }
+        self.care.look_for_silence();
         self.start_probing();
     }
 
@@ -232,7 +332,7 @@ impl Peer {
             if self.announced.swap(false, Ordering::Relaxed) {
                 tracing::info!(upstream = %self.address, "upstream answers again");
             }
-            self.care.health.recovered(now);
+            self.care.recovered(now);
         }
     }
 
@@ -246,7 +346,7 @@ impl Peer {
     }
 
     fn needs_probes(&self) -> bool {
-        self.fails.load(Ordering::Relaxed) > 0 && !self.gone.load(Ordering::Relaxed)
+        self.is_failing() && !self.is_gone()
     }
 
     /// Asks `. NS` until anything is heard, from the probe or from a question. When failures of
@@ -266,7 +366,11 @@ impl Peer {
                 edns: self.takes_edns(),
                 recursion: self.care.probe_recursion,
             };
-            let asked = self.exchange(&key, manner);
+            self.counts.packets.note(match carrier {
+                Carrier::Datagram => 1,
+                Carrier::Stream => STREAM_COST,
+            });
+            let asked = self.exchange(&key, manner, None);
             match timeout(PROBE_PATIENCE, asked).await {
                 Ok(Ok(_) | Err(Trouble::Broken | Trouble::Unread)) => self.heard(),
                 Ok(Err(_)) | Err(_) => {

@@ -14,11 +14,13 @@ use super::peer::{Carrier, Peer};
 use super::walk::{First, News, Terms, response_code, walk};
 use super::{InFlight, SILENCE};
 use crate::clock;
-use crate::engine::Now;
+use crate::counts::rcode_label;
 use crate::engine::cache::key::Key;
 use crate::engine::wire::answer::{Digest, digest};
-use crate::slow::Told;
+use crate::engine::{Failure, Now};
 use crate::slow::exchange::{Expect, Trouble};
+use crate::slow::journey::Over;
+use crate::slow::{Asking, Told};
 
 /// A question to the upstreams of a route.
 pub struct Question<T> {
@@ -30,8 +32,8 @@ pub struct Question<T> {
     pub peers: Vec<Arc<Peer>>,
     /// See [`Terms::carrier`].
     pub carrier: Carrier,
-    /// When it ends, answered or not.
-    pub deadline: Instant,
+    /// On whose behalf.
+    pub asking: Asking,
     /// Gets the end.
     pub tell: T,
 }
@@ -43,6 +45,8 @@ struct Tried<T> {
     sent: Instant,
     sent_at: Now,
     edns: bool,
+    /// Its number in the journey.
+    leg: usize,
 }
 
 impl<T: FnOnce(Told) + Send + 'static> Question<T> {
@@ -50,30 +54,47 @@ impl<T: FnOnce(Told) + Send + 'static> Question<T> {
     pub fn ask(self) {
         let sent = Instant::now();
         let first = self.peers.first().filter(|first| {
-            let has_time = self.deadline.saturating_duration_since(sent) > SILENCE;
+            let has_time = self.asking.deadline.saturating_duration_since(sent) > SILENCE;
             self.carrier == Carrier::Datagram && !first.tls && has_time
         });
+        // What may not be sent now is held, which takes a task.
+        let first = first.filter(|first| first.counts.packets.spend(1, self.asking.is_known));
         let Some(first) = first.cloned() else {
-            return self.walk(None);
+            return self.walk_if_taken();
         };
+        let leg = self.asking.journey.begin(first.address, Over::Udp);
         let (key, edns) = (self.key.clone(), first.takes_edns());
         let peer = Arc::clone(&first);
-        let tried = Tried { question: self, first, sent, sent_at: clock::now(), edns };
+        let tried = Tried { question: self, first, sent, sent_at: clock::now(), edns, leg };
         if let Err((trouble, untold)) = peer.send(&key, edns, Box::new(tried)) {
             untold.end(Err(trouble));
         }
     }
 
+    /// Begins in a task, unless no upstream takes the question now and too many wait already.
+    fn walk_if_taken(self) {
+        let is_known = self.asking.is_known;
+        if self.peers.iter().all(|peer| peer.counts.packets.refuses(is_known)) {
+            let Self { in_flight, tell, .. } = self;
+            drop(in_flight);
+            return tell(Told::Failed(Failure::Exhausted));
+        }
+        self.walk(None);
+    }
+
     /// Goes on in a task, from the first try if there was one.
     fn walk(self, first: Option<First>) {
         tokio::spawn(async move {
-            let Self { in_flight, key, peers, carrier, deadline, tell } = self;
+            let Self { in_flight, key, peers, carrier, asking, tell } = self;
             let config = &in_flight.route().config;
             let terms = Terms {
                 failover: &config.failover,
                 attempts_max: config.max_attempts,
                 carrier,
-                deadline,
+                deadline: asking.deadline,
+                is_known: asking.is_known,
+                journey: &asking.journey,
+                latest: &|| in_flight.route().peers(),
             };
             let told = walk(&key, peers, &terms, first).await;
             drop(in_flight);
@@ -89,7 +110,9 @@ impl<T> Tried<T> {
         let digest = digest(&self.question.key, message);
         let failover = &self.question.in_flight.route().config.failover;
         if digest.as_ref().is_ok_and(|digest| !failover.contains(&digest.rcode.into())) {
-            self.first.counts.replied(response_code(&digest, message), self.sent.elapsed());
+            let code = response_code(&digest, message);
+            self.first.replied(code, self.sent.elapsed());
+            self.question.asking.journey.end(self.leg, &rcode_label(code));
             return digest.ok();
         }
         None

@@ -1,4 +1,5 @@
-//! The upstreams a route's TOs stand for, resolv.conf files read and followed.
+//! The upstreams a route's TOs stand for, resolv.conf files read and followed, and the endpoints
+//! of a Service that take their place while they are known.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
@@ -20,10 +21,21 @@ pub struct Target {
     pub server_name: Option<String>,
 }
 
+/// Endpoints at most; whoever names them has chosen from more.
+pub const ENDPOINTS_MAX: usize = 64;
+
+impl Target {
+    fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: false, server_name: None }
+    }
+}
+
 /// The TOs of a route with what their files said last.
 #[derive(Debug)]
 pub struct Targets {
     parts: Vec<Part>,
+    /// What is asked in their place; empty: they are.
+    endpoints: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -49,18 +61,21 @@ impl Targets {
                 },
             })
         };
-        Ok(Self { parts: to.iter().map(part).collect::<anyhow::Result<_>>()? })
+        let parts = to.iter().map(part).collect::<anyhow::Result<_>>()?;
+        Ok(Self { parts, endpoints: Vec::new() })
     }
 
     /// The upstreams in order, each once.
     pub fn list(&self) -> Vec<Target> {
+        if !self.endpoints.is_empty() {
+            return self.endpoints.iter().copied().map(Target::plain).collect();
+        }
         let mut list: Vec<Target> = Vec::new();
         let every = self.parts.iter().flat_map(|part| match part {
             Part::Fixed(target) => vec![target.clone()],
-            Part::File { nameservers, .. } => nameservers
-                .iter()
-                .map(|&address| Target { address, tls: false, server_name: None })
-                .collect(),
+            Part::File { nameservers, .. } => {
+                nameservers.iter().copied().map(Target::plain).collect()
+            }
         });
         for target in every {
             if list.len() < TARGETS_MAX && !list.contains(&target) {
@@ -68,6 +83,14 @@ impl Targets {
             }
         }
         list
+    }
+
+    /// Puts endpoints in the place of the TOs, or the TOs back if there are none; says whether the
+    /// upstreams changed.
+    pub fn replace_endpoints(&mut self, endpoints: &[SocketAddr]) -> bool {
+        let before = self.list();
+        self.endpoints = endpoints.iter().copied().take(ENDPOINTS_MAX).collect();
+        self.list() != before
     }
 
     /// Whether there is a file to follow.
@@ -191,5 +214,21 @@ mod tests {
         std::os::unix::fs::symlink(&other, &path).expect("a link");
         assert!(targets.read_again());
         check(&targets, &["192.0.2.7:53"]);
+    }
+
+    #[test]
+    fn endpoints_stand_in_for_every_upstream_until_there_are_none() {
+        let to =
+            Upstream::Address { address: address("192.0.2.1:53"), tls: false, server_name: None };
+        let mut targets = Targets::read(&[to]).expect("no file to read");
+        let endpoints = [address("192.0.2.8:53"), address("192.0.2.9:53")];
+        assert!(targets.replace_endpoints(&endpoints));
+        check(&targets, &["192.0.2.8:53", "192.0.2.9:53"]);
+        assert!(!targets.replace_endpoints(&endpoints));
+        assert!(targets.replace_endpoints(&[]));
+        check(&targets, &["192.0.2.1:53"]);
+        let many: Vec<_> = (1..=200).map(|port| SocketAddr::from(([192, 0, 2, 7], port))).collect();
+        assert!(targets.replace_endpoints(&many));
+        assert_eq!(targets.list().len(), ENDPOINTS_MAX);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Tries overlap: the next upstream is asked when one fails or stays silent for [`SILENCE`],
 //! while the earlier ones may still answer; the first good answer wins. An upstream is asked at
-//! most [`TRIES_MAX`] times per carrier for one question (RFC 9520 section 3.1), not again once
-//! it has answered with a failure, and all within the caller's deadline.
+//! most [`TRIES_MAX`] times per carrier for one question (RFC 9520 section 3.1), not counting those
+//! lost with a connection, not again once it has answered with a failure or left the route, and all
+//! within the caller's deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,17 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::SILENCE;
+use super::packets::{Held, STREAM_COST};
 use super::peer::{Carrier, Manner, Peer};
-use crate::engine::Failure;
+use crate::clock;
+use crate::counts::rcode_label;
 use crate::engine::cache::key::Key;
 use crate::engine::wire::answer::{Class, Digest, digest};
 use crate::engine::wire::header::rcode;
+use crate::engine::{Failure, Now};
 use crate::slow::Told;
 use crate::slow::exchange::Trouble;
+use crate::slow::journey::{Journey, Note, Over};
 
 /// What limits and directs a walk.
 pub struct Terms<'a> {
@@ -32,6 +37,13 @@ pub struct Terms<'a> {
     pub carrier: Carrier,
     /// When the question ends, answered or not.
     pub deadline: Instant,
+    /// Whether something is known about it (see [`packets`](super::packets)).
+    pub is_known: bool,
+    /// Where its tries are noted.
+    pub journey: &'a Arc<Journey>,
+    /// The upstreams of the route at the time of the call, for a walk that finds one of its own
+    /// gone.
+    pub latest: &'a (dyn Fn() -> Arc<Vec<Arc<Peer>>> + Sync),
 }
 
 /// Asks `peers` in their order until one gives an answer. The first of them was asked already if
@@ -52,8 +64,15 @@ pub async fn walk(
     let arrived = timeout_at(terms.deadline, async {
         loop {
             let now = Instant::now();
+            walk.meet_successors(now);
             let due = walk.next(now);
             if let Next::Launch(index) = due {
+                if !walk.may_send(index) {
+                    if !walk.hold(index, began, now) {
+                        return None;
+                    }
+                    continue;
+                }
                 let flight = walk.launch(index, now, key.clone());
                 flights.push(fly(flight));
                 continue;
@@ -97,16 +116,30 @@ pub enum News {
 
 /// Tries per upstream and carrier for one question.
 pub const TRIES_MAX: u8 = 3;
+/// Upstreams one question may come to know: those of a route, all of them replaced once.
+const CANDIDATES_MAX: usize = 128;
 /// From one try to the next at another upstream, after the first two.
 const STEP: Duration = Duration::from_secs(1);
 /// From an upstream's first try to its second, and from its second to its third, if it is silent.
 const AGAIN: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(1500)];
-/// From a refused connection to the next try at the same upstream, which may be starting.
-const REST: Duration = Duration::from_millis(250);
+/// From a first and a second refusal to the next try at the same upstream, which may be starting:
+/// three tries in half a second would all come too early for a server that takes a second.
+const REST: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1250)];
+/// Connections lost under a question that do not count as a try: an upstream that closes them after
+/// each reply has not read the others.
+const LOST_FREE: u8 = 2;
+
+/// From one look at an upstream that takes no more packets to the next.
+const HOLD: Duration = Duration::from_millis(50);
+/// How long a question is held that was not sent at all: its client has time for another try
+/// within its own 5 s.
+const HOLD_MAX: Duration = Duration::from_secs(1);
 
 /// The state of one question.
 struct Walk<'a> {
     terms: &'a Terms<'a>,
+    /// When it began.
+    began: Now,
     candidates: Vec<Candidate>,
     /// To be asked at once, whatever the pace: the way forward is known.
     urgent: Option<usize>,
@@ -118,6 +151,8 @@ struct Walk<'a> {
     failure: Option<u8>,
     broken: bool,
     heard_nothing: bool,
+    /// Its place among the questions that wait until an upstream takes more packets.
+    held: Option<Held>,
 }
 
 /// One upstream in one question.
@@ -129,11 +164,17 @@ struct Candidate {
     in_flight: u8,
     /// Whether it said all it has to say.
     spent: bool,
+    /// Whether it left the route: what it was asked it may still answer.
+    gone: bool,
     /// Whether it showed that it does not understand EDNS.
     plain: bool,
     /// Connections that ended under this question, or could not be had.
     ended: u8,
+    /// Those of them that could not be had, or gave no reply at all.
+    refusals: u8,
     not_before: Instant,
+    /// Whether it takes no more packets until then.
+    is_full: bool,
 }
 
 /// What to do next.
@@ -151,6 +192,9 @@ struct Flight {
     manner: Manner,
     patience: Duration,
     first: Option<First>,
+    journey: Arc<Journey>,
+    /// Its number in the journey.
+    leg: usize,
 }
 
 /// A try that ended.
@@ -158,14 +202,15 @@ struct Landed {
     index: usize,
     manner: Manner,
     took: Duration,
+    leg: usize,
     result: Result<Vec<u8>, Trouble>,
 }
 
 async fn fly(flight: Flight) -> Landed {
-    let Flight { index, peer, key, manner, patience, first } = flight;
+    let Flight { index, peer, key, manner, patience, first, journey, leg } = flight;
     let sent = first.as_ref().map_or_else(Instant::now, |first| first.sent);
     let result = match first.map(|first| first.news) {
-        None => peer.ask(&key, manner, patience).await,
+        None => peer.ask(&key, manner, patience, Note { journey: &journey, leg }).await,
         Some(News::Ended(result)) => result,
         Some(News::Pending(end)) => {
             let result = end.await.unwrap_or(Err(Trouble::Silent));
@@ -173,7 +218,7 @@ async fn fly(flight: Flight) -> Landed {
             result
         }
     };
-    Landed { index, manner, took: sent.elapsed(), result }
+    Landed { index, manner, took: sent.elapsed(), leg, result }
 }
 
 impl Next {
@@ -187,18 +232,10 @@ impl Next {
 
 impl<'a> Walk<'a> {
     fn new(peers: Vec<Arc<Peer>>, terms: &'a Terms<'a>, now: Instant) -> Self {
-        let candidate = |peer: Arc<Peer>| Candidate {
-            carrier: if peer.tls { Carrier::Stream } else { terms.carrier },
-            peer,
-            tries: [0; 2],
-            in_flight: 0,
-            spent: false,
-            plain: false,
-            ended: 0,
-            not_before: now,
-        };
+        let candidate = |peer| Candidate::new(peer, terms.carrier, now);
         Self {
             terms,
+            began: clock::now(),
             candidates: peers.into_iter().map(candidate).collect(),
             urgent: None,
             next_at: now,
@@ -207,6 +244,61 @@ impl<'a> Walk<'a> {
             failure: None,
             broken: false,
             heard_nothing: false,
+            held: None,
+        }
+    }
+
+    /// Whether this upstream takes what the next try sends; then that is counted.
+    fn may_send(&mut self, index: usize) -> bool {
+        let candidate = &self.candidates[index];
+        let packets = match candidate.carrier {
+            Carrier::Datagram => 1,
+            Carrier::Stream => STREAM_COST,
+        };
+        let may_send = candidate.peer.counts.packets.spend(packets, self.terms.is_known);
+        if may_send {
+            self.held = None;
+            self.terms.journey.hold(false);
+        }
+        may_send
+    }
+
+    /// Puts a try off until the upstream may take packets again. Says whether to go on: a question
+    /// that was not sent at all gives up when too many wait or it waited for long enough.
+    fn hold(&mut self, index: usize, began: Instant, now: Instant) -> bool {
+        let candidate = &mut self.candidates[index];
+        (candidate.is_full, candidate.not_before) = (true, now + HOLD);
+        self.next_at = now;
+        let budget = &candidate.peer.counts.packets;
+        if self.launched > 0 {
+            return true;
+        }
+        if now.duration_since(began) >= HOLD_MAX {
+            budget.gave_up();
+            return false;
+        }
+        self.terms.journey.hold(true);
+        self.held = self.held.take().or_else(|| budget.hold());
+        self.held.is_some()
+    }
+
+    /// Has the upstreams that took the place of one that is gone among those to ask. As many as a
+    /// route has can join, whatever comes and goes while the question waits.
+    fn meet_successors(&mut self, now: Instant) {
+        let mut has_left = false;
+        for known in &mut self.candidates {
+            has_left |= known.peer.is_gone() && !known.gone;
+            known.gone = known.peer.is_gone();
+        }
+        if !has_left {
+            return;
+        }
+        for peer in (self.terms.latest)().iter() {
+            let is_known = self.candidates.iter().any(|known| Arc::ptr_eq(&known.peer, peer));
+            if !is_known && self.candidates.len() < CANDIDATES_MAX {
+                let candidate = Candidate::new(Arc::clone(peer), self.terms.carrier, now);
+                self.candidates.push(candidate);
+            }
         }
     }
 
@@ -215,15 +307,15 @@ impl<'a> Walk<'a> {
         if self.terms.attempts_max > 0 && self.launched >= self.terms.attempts_max {
             return Next::Nobody;
         }
-        if let Some(index) = self.urgent.take()
-            && self.candidates[index].may_try()
-        {
-            return Next::Launch(index);
+        if let Some(index) = self.urgent.take() {
+            if self.candidates[index].may_try() {
+                return Next::Launch(index);
+            }
+            // Not this one any more: the next one is as urgent.
+            self.next_at = now;
         }
         let open = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.may_try());
-        let Some((index, candidate)) =
-            open.min_by_key(|(_, candidate)| candidate.tries[0] + candidate.tries[1])
-        else {
+        let Some((index, candidate)) = open.min_by_key(|(_, candidate)| candidate.rank(now)) else {
             return Next::Nobody;
         };
         let moment = self.next_at.max(candidate.not_before);
@@ -247,11 +339,22 @@ impl<'a> Walk<'a> {
         self.launched += 1;
         let candidate = &mut self.candidates[index];
         let tries = &mut candidate.tries[candidate.carrier as usize];
+        candidate.is_full = false;
         candidate.not_before = now + AGAIN[usize::from(*tries).min(AGAIN.len() - 1)];
         *tries += 1;
         candidate.in_flight += 1;
         candidate.plain |= doubted;
+        let over = match candidate.carrier {
+            Carrier::Datagram => Over::Udp,
+            Carrier::Stream if candidate.peer.tls => Over::Tls,
+            Carrier::Stream => Over::Tcp,
+        };
+        let journey = Arc::clone(self.terms.journey);
+        // The first try was noted where it was made.
+        let leg = first.as_ref().map_or_else(|| journey.begin(candidate.peer.address, over), |_| 0);
         Flight {
+            journey,
+            leg,
             index,
             peer: Arc::clone(&candidate.peer),
             key,
@@ -273,13 +376,13 @@ impl<'a> Walk<'a> {
         match landed.result {
             Ok(message) => {
                 let digest = digest(key, &message);
-                self.candidates[landed.index]
-                    .peer
-                    .counts
-                    .replied(response_code(&digest, &message), landed.took);
+                let code = response_code(&digest, &message);
+                self.candidates[landed.index].peer.replied(code, landed.took);
+                self.terms.journey.end(landed.leg, &rcode_label(code));
                 self.weigh(landed.index, landed.manner, digest, now)
             }
             Err(trouble) => {
+                self.terms.journey.end(landed.leg, &trouble.label());
                 self.stumble(landed.index, landed.manner.edns, trouble, now);
                 None
             }
@@ -332,11 +435,8 @@ impl<'a> Walk<'a> {
     fn stumble(&mut self, index: usize, edns: bool, trouble: Trouble, now: Instant) {
         match trouble {
             Trouble::Silent => self.heard_nothing = true,
-            Trouble::Lost => {
-                self.broken = true;
-                self.candidates[index].ended += 1;
-                self.urgent = Some(index);
-            }
+            Trouble::Unreachable if self.candidates[index].is_alive(self.began) => self.lose(index),
+            Trouble::Lost => self.lose(index),
             Trouble::Unread if edns => self.retry_plain(index),
             Trouble::Unread | Trouble::Broken => {
                 self.broken = true;
@@ -344,11 +444,21 @@ impl<'a> Walk<'a> {
             }
             Trouble::Unreachable | Trouble::Exhausted => {
                 self.heard_nothing |= trouble == Trouble::Unreachable;
-                self.candidates[index].ended += 1;
-                self.candidates[index].not_before = now + REST;
+                let candidate = &mut self.candidates[index];
+                let rest = REST[usize::from(candidate.refusals).min(REST.len() - 1)];
+                candidate.not_before = now + rest;
+                candidate.refusals += 1;
+                candidate.ended += 1;
                 self.next_at = now;
             }
         }
+    }
+
+    /// A connection ended under the question, which goes on at the same upstream.
+    fn lose(&mut self, index: usize) {
+        self.broken = true;
+        self.candidates[index].lose();
+        self.urgent = Some(index);
     }
 
     fn retry_plain(&mut self, index: usize) {
@@ -385,8 +495,45 @@ impl<'a> Walk<'a> {
 }
 
 impl Candidate {
+    /// Its turn among the others, the smallest first: who was asked least often, and who takes no
+    /// more packets now after those who do.
+    fn rank(&self, now: Instant) -> (bool, u8) {
+        (self.is_full && self.not_before > now, self.tries[0] + self.tries[1])
+    }
+
+    fn new(peer: Arc<Peer>, carrier: Carrier, now: Instant) -> Self {
+        Self {
+            carrier: if peer.tls { Carrier::Stream } else { carrier },
+            peer,
+            tries: [0; 2],
+            in_flight: 0,
+            spent: false,
+            gone: false,
+            plain: false,
+            ended: 0,
+            refusals: 0,
+            not_before: now,
+            is_full: false,
+        }
+    }
+
+    /// Notes that a connection ended under the question.
+    fn lose(&mut self) {
+        self.ended += 1;
+        if self.ended <= LOST_FREE {
+            let tries = &mut self.tries[self.carrier as usize];
+            *tries = tries.saturating_sub(1);
+        }
+    }
+
+    /// Whether it was heard since the question began: then a connection it ended without a reply is
+    /// one more it closed on others, not a refusal.
+    fn is_alive(&self, began: Now) -> bool {
+        self.ended < LOST_FREE && self.peer.heard_since(began)
+    }
+
     fn may_try(&self) -> bool {
-        !self.spent && self.tries[self.carrier as usize] < TRIES_MAX
+        !self.spent && !self.gone && self.tries[self.carrier as usize] < TRIES_MAX
     }
 }
 

@@ -228,3 +228,43 @@ fn the_largest_answer_fits_the_smallest_usual_store() {
     assert_eq!(ask(&mut shard, 1), None);
     check(&shard);
 }
+
+proptest! {
+    #[test]
+    fn a_walk_in_pieces_meets_all_that_stay(
+        before in steps(),
+        between in prop::collection::vec(steps(), 1..6),
+        octets_max in 2_000usize..20_000,
+    ) {
+        let mut shard = Shard::new(octets_max, usize::MAX);
+        before.iter().for_each(|step| take(&mut shard, step));
+        let known: Vec<Vec<u8>> = shard.records().map(|record| record.octets().to_vec()).collect();
+        let (mut cursor, mut copied) = (Some(Cursor::default()), Vec::new());
+        let mut between = between.iter().flatten();
+        while let Some(at) = cursor {
+            let start = copied.len();
+            cursor = shard.copy(at, 1_000, &mut copied);
+            prop_assert!(copied.len() - start <= 1_000 + 1_000, "a piece is small");
+            between.by_ref().take(20).for_each(|step| take(&mut shard, step));
+        }
+        let was_known = |record: &Record<'_>| {
+            known.iter().any(|octets| Record::new(octets).is(*record))
+        };
+        for record in shard.records().filter(was_known) {
+            let is_copied = record::each(&copied).any(|found| {
+                found.is(record) && (found.key(), found.message()) == (record.key(), record.message())
+            });
+            prop_assert!(is_copied, "{:?}", record.key());
+        }
+    }
+}
+
+fn take(shard: &mut Shard, step: &Step) {
+    match *step {
+        Step::Keep(number, len) => keep(shard, number, &vec![number as u8; len]),
+        Step::Ask(number) => {
+            ask(shard, number);
+        }
+        Step::Forget(number) => shard.forget(hash(number), key(number).as_bytes()),
+    }
+}

@@ -41,6 +41,20 @@ impl Followed {
         Some(followed)
     }
 
+    /// Goes on with a name that another table told of, as many halvings ago.
+    pub fn told(hash: u64, told: &HotName, halvings: u32) -> Self {
+        let (mut types, mut ways) = ([None; TYPES], [const { None }; WAYS]);
+        for (place, qtype) in types.iter_mut().zip(&told.types) {
+            *place = Some(AskedType { qtype: *qtype, idle: 0 });
+        }
+        for (place, way) in ways.iter_mut().zip(&told.ways) {
+            *place = Some(way.clone());
+        }
+        let mut followed = Self { name: told.name.clone(), hash, saved: told.saved, types, ways };
+        followed.halve(halvings);
+        followed
+    }
+
     /// Notes a question. Allocates only for a way that is new.
     pub fn note(&mut self, sighting: &Sighting<'_>) {
         let spared = u64::from(sighting.weight) * u64::from(sighting.skipped);

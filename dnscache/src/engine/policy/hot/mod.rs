@@ -126,6 +126,28 @@ impl HotTable {
         names
     }
 
+    /// The time behind the counts, decayed as they are, in milliseconds.
+    pub fn window_millis(&self, now: Now) -> u64 {
+        self.age.window_millis(now)
+    }
+
+    /// Goes on with names that another table told `elapsed_millis` ago, counted over such a window,
+    /// as far as there is room; names that are followed already stay as they are.
+    pub fn go_on(&mut self, names: &[HotName], window_millis: u64, elapsed_millis: u64, now: Now) {
+        self.decay(now);
+        let halvings = (elapsed_millis / HALF_LIFE_MILLIS).min(64) as u32;
+        self.age.go_on(window_millis, halvings);
+        for name in names {
+            let hash = self.hasher.hash_one(name.name.wire());
+            let count = name.count.checked_shr(halvings).unwrap_or(0);
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            let has_room = self.followed.len() < self.size;
+            if count > 0 && has_room && !self.places.contains_key(&hash) {
+                self.push(Followed::told(hash, name, halvings), count);
+            }
+        }
+    }
+
     /// Names followed now.
     pub fn len(&self) -> usize {
         self.followed.len()
@@ -192,7 +214,11 @@ impl HotTable {
         let Some(followed) = Followed::new(hash, sighting) else {
             return;
         };
-        self.places.insert(hash, self.followed.len() as u32);
+        self.push(followed, count);
+    }
+
+    fn push(&mut self, followed: Followed, count: u32) {
+        self.places.insert(followed.hash, self.followed.len() as u32);
         self.followed.push(followed);
         self.counts.push(count);
         self.coldest.count = self.coldest.count.min(count);
@@ -256,8 +282,21 @@ impl Age {
 
     /// The seconds behind the counts, decayed as they are: what a question per second would count.
     fn window_secs(&self, now: Now) -> f64 {
-        let since = self.halved.map_or(0, |halved| now.since(halved));
-        ((self.before_millis + since) as f64 / 1000.0).max(WINDOW_MIN_SECS)
+        (self.window_millis(now) as f64 / 1000.0).max(WINDOW_MIN_SECS)
+    }
+
+    fn window_millis(&self, now: Now) -> u64 {
+        self.before_millis + self.halved.map_or(0, |halved| now.since(halved))
+    }
+
+    /// Takes in a time before its own, with this window at its end, as many halvings ago. No window
+    /// is longer than two half-lives.
+    fn go_on(&mut self, window_millis: u64, halvings: u32) {
+        let mut before_millis = window_millis.min(2 * HALF_LIFE_MILLIS);
+        for _ in 0..halvings {
+            before_millis = (before_millis + HALF_LIFE_MILLIS) / 2;
+        }
+        self.before_millis = self.before_millis.max(before_millis);
     }
 }
 

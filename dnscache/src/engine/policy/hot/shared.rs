@@ -30,6 +30,16 @@ impl HotNames {
         self.table().hottest(now)
     }
 
+    /// As [`HotTable::window_millis`]. Not for workers.
+    pub fn window_millis(&self, now: Now) -> u64 {
+        self.table().window_millis(now)
+    }
+
+    /// As [`HotTable::go_on`]. Not for workers.
+    pub fn go_on(&self, names: &[HotName], window_millis: u64, elapsed_millis: u64, now: Now) {
+        self.table().go_on(names, window_millis, elapsed_millis, now);
+    }
+
     /// Names followed now.
     pub fn len(&self) -> usize {
         self.table().len()

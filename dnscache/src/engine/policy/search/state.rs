@@ -112,6 +112,25 @@ impl SearchState {
         self.renounce();
     }
 
+    /// The boundaries that are switched off: for how many more milliseconds, and for how many in all.
+    pub fn switched_off(&self, now: Now) -> Vec<(Name, u64, u64)> {
+        let off = self.lock();
+        let off = off.iter().filter(|(_, off)| now < off.until);
+        off.map(|(name, off)| (name.clone(), off.until.since(now), off.millis)).collect()
+    }
+
+    /// Goes on with a boundary that another process had switched off.
+    pub fn go_on(&self, boundary: Name, left_millis: u64, millis: u64, now: Now) {
+        let millis = millis.clamp(OFF_MILLIS, OFF_MILLIS_MAX);
+        let mut off = self.lock();
+        if off.len() < OFF_MAX && !off.contains_key(&boundary) {
+            let until = now.plus_millis(left_millis.min(millis));
+            off.insert(boundary, Off { until, millis });
+            self.has_off.store(true, Ordering::Relaxed);
+            self.now_millis.fetch_max(now.millis(), Ordering::Relaxed);
+        }
+    }
+
     /// Whether the reply about to be synthesised below `boundary` is checked upstream: the first
     /// one, and then one in `one_in`. The number tells the turns apart.
     pub fn audit_turn(&self, boundary: &[u8], one_in: u32, now: Now) -> Option<u32> {

@@ -1,8 +1,11 @@
 //! Questions to scripted upstreams on the loopback.
 
+mod changes;
 mod datagrams;
 mod health;
+mod journeys;
 mod order;
+mod packets;
 mod streams;
 
 use std::net::SocketAddr;
@@ -176,6 +179,7 @@ fn forward(to: &[SocketAddr]) -> Forward {
         transport: TransportPolicy::AsClient,
         policy: Policy::Sequential,
         max_fails: 2,
+        packets: PacketLimit::Known,
         health_check: Some(Duration::from_millis(200)),
         expire: Duration::from_secs(10),
         max_concurrent: 0,
@@ -184,6 +188,8 @@ fn forward(to: &[SocketAddr]) -> Forward {
         failfast: false,
         tls: None,
         tls_server_name: None,
+        max_age: None,
+        endpoints: None,
         health_check_domain: Name::root(),
         health_check_recursion: false,
     }

@@ -74,7 +74,7 @@ async fn two_silent_upstreams_take_turns() {
 }
 
 #[tokio::test]
-async fn a_refused_port_is_known_at_once() {
+async fn a_refused_port_is_known_at_once_and_tried_again_when_it_may_be_back() {
     let closed =
         UdpSocket::bind("127.0.0.1:0").await.expect("a socket").local_addr().expect("an address");
     let good = Fake::good(2).await;
@@ -85,11 +85,13 @@ async fn a_refused_port_is_known_at_once() {
     );
     assert!(start_at.elapsed() < Duration::from_millis(200));
     for transport in [Transport::Udp, Transport::Tcp] {
+        let start_at = Instant::now();
         let told =
             start(&forward(&[closed])).ask(&key("www.example.org"), transport, deadline()).await;
         assert_failed(&told, Failure::Silent);
+        let took = start_at.elapsed();
+        assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "{took:?}");
     }
-    assert!(start_at.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]

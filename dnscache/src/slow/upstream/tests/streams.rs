@@ -11,7 +11,7 @@ use super::*;
 use crate::config::Tls;
 
 /// A TCP upstream that treats each connection as `serve` says; counts them.
-async fn listen<F>(
+pub(super) async fn listen<F>(
     serve: impl Fn(TcpStream, usize) -> F + Send + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>, JoinSet<()>)
 where
@@ -40,7 +40,7 @@ async fn read_queries(stream: &mut TcpStream, count: usize) -> Vec<Vec<u8>> {
     queries
 }
 
-async fn answer_all(stream: &mut TcpStream) {
+pub(super) async fn answer_all(stream: &mut TcpStream) {
     while let Some(query) = read_message(stream).await {
         write_message(stream, &answer(&query, query[13])).await;
     }
