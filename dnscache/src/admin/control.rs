@@ -8,7 +8,7 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub trait Patient: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
+    /// Which file it is: a successor that is told the same path puts its own there.
+    file: (u64, u64),
     task: JoinHandle<()>,
 }
 
@@ -50,28 +52,43 @@ const LINE_MAX: u64 = 1_024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Control {
-    /// Opens the socket and answers on it. What an earlier process of this container left at its
-    /// path is replaced.
+    /// Opens the socket and answers on it. A socket that an earlier process of this container left
+    /// at its path is replaced.
     ///
     /// # Errors
-    /// The path cannot be written.
+    /// The path cannot be written, or something else than a socket is there, which stays.
     pub fn open(path: &Path, patient: Arc<impl Patient>) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(io::Error::other(
+                    "a file that is no socket is there, and is left alone",
+                ));
+            }
+            Ok(_) => std::fs::remove_file(path)?,
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+            Err(_) => {}
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        let file = identity(path)?;
         let task = tokio::spawn(answer_all(listener, patient));
-        Ok(Self { path: path.to_owned(), task })
+        Ok(Self { path: path.to_owned(), file, task })
     }
+}
+
+/// What tells a file from another one at the same path.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
         self.task.abort();
-        // A socket nobody listens on refuses probes as well as one that is gone.
-        let _ = std::fs::remove_file(&self.path);
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            // A socket nobody listens on refuses probes as well as one that is gone.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -156,7 +173,7 @@ mod tests {
     async fn a_probe_hears_ok_or_what_is_amiss() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
-        std::fs::write(&path, "left behind").expect("written");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("left behind"));
         let control = Control::open(&path, Arc::new(Tired)).expect("opened");
         assert_eq!(ask(&path, Probe::Live).await, Ok(()));
         let amiss = ask(&path, Probe::Ready).await.expect_err("not ready");
@@ -172,5 +189,27 @@ mod tests {
         drop(control);
         let error = ask(&path, Probe::Live).await.expect_err("nobody there");
         assert!(error.contains("control.sock") && error.contains("-control"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("Corefile");
+        std::fs::write(&path, "precious").expect("written");
+        let error = Control::open(&path, Arc::new(Tired)).expect_err("no socket");
+        assert!(error.to_string().contains("no socket"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_successor_at_the_same_path_keeps_its_socket() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        let elder = Control::open(&path, Arc::new(Tired)).expect("opened");
+        let heir = Control::open(&path, Arc::new(Tired)).expect("opened");
+        drop(elder);
+        assert_eq!(ask(&path, Probe::Live).await, Ok(()));
+        drop(heir);
+        assert!(!path.exists());
     }
 }
