@@ -26,9 +26,13 @@ pub struct Options {
 
 /// Carries out `dnscache probe`; `words` are its command line from `probe` on.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let options = match Options::try_parse_from(words) {
+    let options = match Options::try_parse_from(words.into_iter().map(with_two_dashes)) {
         Ok(options) => options,
-        Err(error) => error.exit(),
+        Err(error) => {
+            // There is nobody left to tell if this cannot be written.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let asked = runtime
@@ -47,6 +51,15 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// `-control` is as good as `--control`, as with the program's own flags.
+fn with_two_dashes(word: OsString) -> OsString {
+    let name = word.to_str().and_then(|text| text.strip_prefix('-'));
+    match name.filter(|name| name.len() > 1 && !name.starts_with('-')) {
+        Some(name) => format!("--{name}").into(),
+        None => word,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -58,7 +71,10 @@ mod tests {
         Options::command().debug_assert();
         let options = Options::try_parse_from(["probe"]).expect("defaults");
         assert_eq!(options.probe, Probe::Ready);
-        let options = Options::try_parse_from(["probe", "live", "--control", "/x"]).expect("words");
-        assert_eq!((options.probe, options.control), (Probe::Live, "/x".into()));
+        for words in [["live", "--control", "/x"], ["live", "-control", "/x"]] {
+            let words = ["probe"].into_iter().chain(words).map(|word| with_two_dashes(word.into()));
+            let options = Options::try_parse_from(words).expect("words");
+            assert_eq!((options.probe, options.control), (Probe::Live, "/x".into()));
+        }
     }
 }
