@@ -51,7 +51,8 @@ pub async fn run(
 ) -> Result<String, CommandError> {
     let named = || program.to_owned();
     let mut command = Command::new(program);
-    command.args(arguments).kill_on_drop(true);
+    // A group of its own: a wrapper script is ended with what it has started.
+    command.args(arguments).kill_on_drop(true).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => CommandError::Missing(named()),
@@ -76,7 +77,7 @@ pub async fn run(
     };
     if let Some(pid) = pid.and_then(|pid| i32::try_from(pid).ok()) {
         // Not waited for yet, so the number is still this child's.
-        let _ = nix::sys::signal::kill(
+        let _ = nix::sys::signal::killpg(
             nix::unistd::Pid::from_raw(pid),
             nix::sys::signal::Signal::SIGKILL,
         );
@@ -143,6 +144,10 @@ mod tests {
     async fn a_program_that_hangs_is_ended() {
         let late = shell("exec sleep 60", Duration::from_millis(50)).await.expect_err("late");
         assert!(late.contains("did not end within 50ms"), "{late}");
+        let began = std::time::Instant::now();
+        let wrapper = shell("sleep 30; true", Duration::from_millis(50)).await;
+        assert!(wrapper.is_err_and(|error| error.contains("did not end")));
+        assert!(began.elapsed() < Duration::from_secs(20), "what a wrapper started is ended too");
         let stop = CancellationToken::new();
         stop.cancel();
         let bounds = Bounds { limit: LONG, stop };
