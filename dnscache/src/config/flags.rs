@@ -30,7 +30,7 @@ use super::check::DIRECTIVES;
 pub use snapshot::{PATH_DEFAULT as SNAPSHOT_DEFAULT, SnapshotFlags, SnapshotPlace};
 use values::{
     addresses, endpoint_text, endpoints, go_bool, interface_name, path, service, sync_interval,
-    sync_interval_warning,
+    sync_interval_warning, workers,
 };
 
 /// What was asked for on the command line.
@@ -65,7 +65,7 @@ pub struct Flags {
     pub plugins: bool,
 
     /// UDP sockets and threads per address [default: one per core]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = workers)]
     pub workers: Option<NonZeroUsize>,
 
     /// How log lines are written
@@ -509,7 +509,8 @@ mod tests {
         for (words, text) in [
             (["-localip", "10.0.0.1,x"], "`x` is not an IP address"),
             (["-dns.port", "0"], "0 is not in 1..=65535"),
-            (["-workers", "0"], "'0'"),
+            (["-workers", "0"], "expected 1 to 256"),
+            (["-workers", "99999999"], "expected 1 to 256"),
             (["-log-level", "loud"], "loud"),
         ] {
             let error = try_read(&words).expect_err(text);

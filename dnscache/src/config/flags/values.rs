@@ -4,6 +4,7 @@
 //! clap.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,15 @@ pub(super) fn go_bool(text: &str) -> Result<bool, String> {
         _ => Err("expected true or false".to_owned()),
     }
 }
+
+/// Threads for each address: each takes a socket and memory, and more than cores are no use.
+pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let count = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= WORKERS_MAX);
+    count.ok_or_else(|| format!("expected 1 to {WORKERS_MAX}"))
+}
+
+/// More cores than a node's cache will ever be worth.
+const WORKERS_MAX: usize = 256;
 
 /// Addresses of the node's interface, each once, in their order.
 pub(super) fn addresses(text: &str) -> Result<Addresses, String> {
