@@ -98,12 +98,13 @@ async fn serve(
     let mut inheritance = Inheritance::claim(&listen_addresses(&config)).await;
     let elder = inheritance.elder.take();
     let mut running = Running::start(flags, config, Sockets::new(inheritance), counts).await?;
+    // The last mistake that can be found out, before anything is changed for others.
+    let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;
     // Sockets are open, so questions may be led to them.
     node.keep();
     let (estate, foster) = (running.sockets().estate(), running.sockets().foster());
     let succession = Succession::begin(elder, estate, foster);
     let _control = open_control(flags, &running);
-    let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;
     announce(&running);
     loop {
         tokio::select! {
@@ -151,13 +152,21 @@ pub(crate) enum Asked {
 
 /// Lameduck, then the end: what was received is answered. A successor that serves already makes
 /// waiting needless and is given the clients' connections. A second signal does not wait.
-async fn drain(mut running: Running, succession: Succession, node: &Node, signals: &mut Signals) {
+async fn drain(
+    mut running: Running,
+    succession: Succession,
+    node: &mut Node,
+    signals: &mut Signals,
+) {
     let in_order = async {
         let lameduck = running.begin_drain();
         let heir = succession.end().await;
         if heir.is_none() && !lameduck.is_zero() {
             tracing::info!(seconds = lameduck.as_secs_f32(), "going on for the time of lameduck");
             tokio::time::sleep(lameduck).await;
+        }
+        if heir.is_some() {
+            node.succeeded();
         }
         node.release().await;
         running.drain(heir).await;
@@ -243,6 +252,11 @@ impl<'a> PidFile<'a> {
 
 impl Drop for PidFile<'_> {
     fn drop(&mut self) {
+        let written = std::fs::read_to_string(self.0);
+        if written.is_ok_and(|text| text.trim() != std::process::id().to_string()) {
+            // A successor's, which was told the same path.
+            return;
+        }
         if let Err(error) = std::fs::remove_file(self.0) {
             tracing::warn!(path = %self.0.display(), %error, "the pid file stays behind");
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -77,6 +78,14 @@ pub enum InterfaceError {
 
 /// The numbers of the links each address is on.
 type Places = BTreeMap<IpAddr, Vec<u32>>;
+
+/// What there was before [`Interface::ensure`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    link: Option<Link>,
+    /// Our addresses that were on it.
+    addresses: Vec<IpAddr>,
+}
 
 /// A link and what matters of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,6 +210,50 @@ impl Interface {
         outcome
     }
 
+    /// What is there now, for [`Self::undo`].
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub async fn look(&self) -> Result<Found, InterfaceError> {
+        let link = self.find().await?;
+        let mut addresses = Vec::new();
+        if let Some(link) = &link {
+            let places = self.places().await?;
+            let is_on =
+                |address: &&IpAddr| places.get(*address).is_some_and(|on| on.contains(&link.index));
+            addresses.extend(self.addresses.iter().filter(is_on));
+        }
+        Ok(Found { link, addresses })
+    }
+
+    /// Takes away what was made since it was `found` so; says what could not.
+    pub async fn undo(&self, found: &Found) {
+        if let Err(error) = self.try_undo(found).await {
+            tracing::warn!("what this start has made stays behind: {error}");
+        }
+    }
+
+    async fn try_undo(&self, found: &Found) -> Result<(), InterfaceError> {
+        let Some(link) = self.find().await? else { return Ok(()) };
+        if found.link.as_ref().is_none_or(|before| before.index != link.index) {
+            return self.remove().await;
+        }
+        for message in self.address_messages().await? {
+            let is_new = address_of(&message)
+                .is_some_and(|a| self.addresses.contains(&a) && !found.addresses.contains(&a));
+            if is_new && message.header.index == link.index {
+                let removed = self.handle.address().del(message).execute().await;
+                self.permitted("remove an address", removed)?;
+            }
+        }
+        if found.link.as_ref().is_some_and(|before| !before.is_up) {
+            let down = LinkUnspec::new_with_index(link.index).down().build();
+            let outcome = self.handle.link().set(down).execute().await;
+            self.permitted("take the link down", outcome)?;
+        }
+        Ok(())
+    }
+
     async fn find(&self) -> Result<Option<Link>, InterfaceError> {
         let mut links = self.handle.link().get().match_name(&self.name).execute();
         match links.try_next().await {
@@ -272,6 +325,11 @@ impl Interface {
         })
     }
 
+    /// The kernel has not answered for so long.
+    pub fn silent(&self, limit: Duration) -> InterfaceError {
+        InterfaceError::Netlink(self.name.clone(), format!("no answer within {limit:?}"))
+    }
+
     fn refused(&self, what: &str, why: &str) -> InterfaceError {
         InterfaceError::Refused(self.name.clone(), what.to_owned(), why.to_owned())
     }
@@ -305,7 +363,12 @@ fn is_disturbing(
     name: &str,
     addresses: &[IpAddr],
 ) -> bool {
-    let NetlinkPayload::InnerMessage(message) = &message.payload else { return false };
+    let message = match &message.payload {
+        NetlinkPayload::InnerMessage(message) => message,
+        // More than the socket holds: one of those that are lost may be about ours.
+        NetlinkPayload::Overrun(_) => return true,
+        _ => return false,
+    };
     let is_ours = |link: &LinkMessage| name_of(link).is_some_and(|known| known == name);
     match message {
         RouteNetlinkMessage::DelLink(link) => is_ours(link),
@@ -401,5 +464,8 @@ mod tests {
             let message = NetlinkMessage::from(message);
             assert_eq!(is_disturbing(&message, "nodelocaldns", &ours), expected, "{said}");
         }
+        let mut lost = NetlinkMessage::from(RouteNetlinkMessage::NewLink(link("veth1", up)));
+        lost.payload = NetlinkPayload::Overrun(Vec::new());
+        assert!(is_disturbing(&lost, "nodelocaldns", &ours), "who knows what was lost");
     }
 }

@@ -135,7 +135,13 @@ impl Watch {
 
     async fn look_at_interface(&mut self) -> Look {
         let Some(interface) = &self.kept.interface else { return Look::InOrder };
-        match interface.ensure().await {
+        // An answer of the kernel may be lost when more happens than its socket holds.
+        let made = tokio::select! {
+            made = interface.ensure() => made,
+            () = self.stop.cancelled() => return Look::Failed,
+            () = tokio::time::sleep(ANSWER_MAX) => Err(interface.silent(ANSWER_MAX)),
+        };
+        match made {
             Ok(made) if made.is_empty() => Look::InOrder,
             Ok(made) => {
                 self.counts.repaired(Repair::Interface);
@@ -266,6 +272,9 @@ fn doubled(times: u32) -> Duration {
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
 /// A link that goes is told of in several messages within microseconds.
 const SETTLING: Duration = Duration::from_millis(100);
+
+/// How long the kernel may take to say and do what is asked of it; it takes microseconds.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 //!
 //! [`Node`] is a process's place on its node: [`Node::enter`] makes the interface before sockets
 //! are bound, [`Node::keep`] sets the rules once they are, [`Node::leave`] takes both away if no
-//! other instance is there.
+//! other instance is there; after a start that failed, only what that start has made.
 
 pub mod lock;
 pub mod interface;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::config::flags::Flags;
 use crate::counts::NodeCounts;
-use interface::{Interface, InterfaceError};
+use interface::{Found, Interface, InterfaceError};
 use keeper::{Keeper, Kept};
 use lock::NodeLock;
 use rules::apply::Rules;
@@ -32,6 +32,10 @@ pub struct Node {
     lock: Option<NodeLock>,
     state: State,
     counts: Arc<NodeCounts>,
+    /// What was there of the interface before it was made.
+    found: Option<Found>,
+    /// A successor serves, and needs what there is.
+    is_succeeded: bool,
 }
 
 /// What an operator wants done to the node.
@@ -56,8 +60,14 @@ impl Node {
     /// The interface cannot be made; what would help. The node is left as it was found.
     pub async fn enter(flags: &Flags, counts: Arc<NodeCounts>) -> Result<Self, InterfaceError> {
         let kept = Kept { interface: None, rules: None };
-        let mut node =
-            Self { duties: None, lock: None, state: State::Idle(Box::new(kept)), counts };
+        let mut node = Self {
+            duties: None,
+            lock: None,
+            state: State::Idle(Box::new(kept)),
+            counts,
+            found: None,
+            is_succeeded: false,
+        };
         let Some(duties) = Duties::read(flags) else { return Ok(node) };
         node.lock = duties.take_place().await;
         let rules = flags
@@ -72,13 +82,18 @@ impl Node {
             node.state = State::Idle(Box::new(Kept { interface: None, rules }));
             return Ok(node);
         };
+        let found = interface.look().await?;
         let made = interface.ensure().await;
         let name = &flags.interface_name;
         match made {
             Ok(made) if made.is_empty() => tracing::info!("interface {name} is in place"),
             Ok(made) => tracing::info!("interface {name}: {}", made.join(", ")),
-            Err(error) => return Err(error),
+            Err(error) => {
+                interface.undo(&found).await;
+                return Err(error);
+            }
         }
+        node.found = Some(found);
         node.state = State::Idle(Box::new(Kept { interface: Some(interface), rules }));
         Ok(node)
     }
@@ -95,6 +110,11 @@ impl Node {
         };
     }
 
+    /// A successor serves: the last one out is somebody else, even where no lock says so.
+    pub fn succeeded(&mut self) {
+        self.is_succeeded = true;
+    }
+
     /// Before sockets are closed: from now on the node's own processes are not led here any more, so
     /// none of their questions meets a closed socket. It may be given up.
     pub async fn release(&self) {
@@ -107,6 +127,7 @@ impl Node {
     /// no rule is left for an address nobody has.
     pub async fn leave(self) {
         let Some(duties) = self.duties else { return };
+        let is_failed_start = matches!(self.state, State::Idle(_));
         let kept = match self.state {
             State::Idle(kept) => *kept,
             State::Keeping(keeper) => keeper.end().await,
@@ -114,8 +135,15 @@ impl Node {
         };
         let is_last = match &self.lock {
             Some(lock) => lock.is_last_out().await,
-            None => true,
+            None => !self.is_succeeded,
         };
+        if is_failed_start {
+            // Whatever was there may serve somebody who holds no lock of ours.
+            if let (true, Some(interface), Some(found)) = (is_last, &kept.interface, &self.found) {
+                interface.undo(found).await;
+            }
+            return;
+        }
         if is_last && !duties.skip_teardown {
             clear(kept).await;
         } else {
