@@ -20,6 +20,7 @@ mod reload;
 mod search_paths;
 mod snapshot;
 mod stale;
+mod succession;
 mod takeover;
 mod tcp;
 mod threats;

@@ -196,8 +196,8 @@ impl Running {
             running.cluster.mark_node(marks, plans, routes);
         }
         running.put_in_force(config).await?;
+        running.sockets.let_go_of_the_rest();
         anyhow::ensure!(!running.streams.is_empty(), "no address can be served");
-        running.sockets.drop_unused();
         running.snapshots.keep_writing(&running.plans);
         Ok(running)
     }

@@ -46,6 +46,13 @@ impl Sockets {
         self.inheritance.snapshot.take()
     }
 
+    /// Lets go of what the predecessor handed over and nobody wanted. Kept open, a listening socket
+    /// that nobody accepts from would take clients in until its queue is full, and the packet rules
+    /// would lead more of them there.
+    pub fn let_go_of_the_rest(&self) {
+        self.inheritance.let_go();
+    }
+
     /// From now on a successor is given the cache of the plan in force.
     pub fn hand_over_cache_of(&self, plans: &Arc<ArcSwap<Plan>>) {
         // There is one for all configurations.
@@ -86,12 +93,6 @@ impl Sockets {
             Some(listener) => Ok(listener),
             None => listen::bind(address, selection),
         }
-    }
-
-    /// Lets go of what was handed over and is not served here: nobody would accept what the kernel
-    /// queues there.
-    pub fn drop_unused(&self) {
-        self.inheritance.drop_unused();
     }
 
     fn inherited(&self, purpose: Purpose, address: SocketAddr) -> Option<TcpListener> {
@@ -194,9 +195,38 @@ async fn hand_over(
         };
         match elder::bequeath(&heir, bequest).await {
             Ok(()) => connections += 1,
+            // Whatever comes later is closed at once: clients that connect anew are better off than
+            // those that wait for an heir that hangs.
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be handed over and is closed");
+                tracing::warn!(%error, "connections cannot be handed over any more and are closed");
+                return connections;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener as StdListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::takeover::channel::Welcome;
+
+    #[tokio::test]
+    async fn an_heir_that_is_gone_is_tried_once() {
+        let listener = StdListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let welcome = Welcome::open(address).expect("a free name");
+        let channel = Channel::connect(address).expect("somebody listens");
+        drop(welcome.next().await.expect("somebody came"));
+        let heirs = Heirs::default();
+        let handing_over = HandingOver::begin(Arc::new(channel), &heirs);
+        for _ in 0..=ADOPTED_MAX {
+            let stream = TcpStream::connect(address).expect("connected");
+            heirs.leave(Bequest { listener: address, stream, received: Vec::new() }).await;
+        }
+        let ended = tokio::time::timeout(Duration::from_secs(10), handing_over.task).await;
+        assert_eq!(ended.expect("it gives up").expect("no panic"), 0);
     }
 }

@@ -28,8 +28,9 @@ pub struct Channel(UnixStream);
 #[derive(Debug)]
 pub struct Welcome(UnixListener);
 
-/// Instances that may wait for the elder to look; there is one, or a few after crashes.
-const BACKLOG: i32 = 4;
+/// Instances that may wait for the elder to look; there is one, or a few after crashes, and whoever
+/// else comes is sent away at once.
+const BACKLOG: i32 = 64;
 
 impl Channel {
     /// Finds the instance that serves `address`. Must be called within a tokio runtime.

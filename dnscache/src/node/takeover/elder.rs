@@ -12,12 +12,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::channel::{Channel, Welcome};
 use super::message::Message;
 use super::{Estate, PATIENCE};
+use crate::clock;
+use crate::logging::Quiet;
 use crate::slow::bequest::Bequest;
 
 /// Whether somebody is there to take over.
@@ -72,8 +74,12 @@ impl Succession {
             if let Some(elder) = elder {
                 let connections = hear_out(&elder, &*household).await;
                 drop(elder);
-                welcomes.inherit(&estate).await;
-                tracing::info!(connections, "the instance before this one has ended; taken over");
+                if welcomes.inherit(&estate).await {
+                    tracing::info!(
+                        connections,
+                        "the instance before this one has ended; taken over"
+                    );
+                }
             }
             wait_for_heirs(welcomes, &estate, &household, &Arc::new(heir)).await;
         });
@@ -141,28 +147,35 @@ async fn hear_out(elder: &Channel, household: &impl Household) -> usize {
 struct Welcomes(BTreeMap<SocketAddr, Welcome>);
 
 impl Welcomes {
-    /// Takes the names of the addresses in the estate and lets go of others; whether all are ours.
-    fn follow(&mut self, estate: &Estate) -> bool {
+    /// Takes the names of the addresses in the estate and lets go of others.
+    ///
+    /// # Errors
+    /// Why one of them is not ours; the others are.
+    fn follow(&mut self, estate: &Estate) -> Result<(), (SocketAddr, io::Error)> {
         let addresses = estate.addresses();
         self.0.retain(|address, _| addresses.contains(address));
-        for address in &addresses {
-            if !self.0.contains_key(address)
-                && let Ok(welcome) = Welcome::open(*address)
-            {
-                self.0.insert(*address, welcome);
+        let mut outcome = Ok(());
+        for address in addresses {
+            if self.0.contains_key(&address) {
+                continue;
+            }
+            match Welcome::open(address) {
+                Ok(welcome) => drop(self.0.insert(address, welcome)),
+                Err(error) => outcome = Err((address, error)),
             }
         }
-        self.0.len() == addresses.len()
+        outcome
     }
 
-    /// Takes the names from an elder that ends, which may take it a moment.
-    async fn inherit(&mut self, estate: &Estate) {
+    /// Takes the names from an elder that ends, which may take it a moment; whether it did end.
+    async fn inherit(&mut self, estate: &Estate) -> bool {
         for _ in 0..INHERIT_TRIES {
-            if self.follow(estate) {
-                return;
+            if self.follow(estate).is_ok() {
+                return true;
             }
             sleep(INHERIT_PAUSE).await;
         }
+        false
     }
 
     /// The next successor that comes at any of them.
@@ -182,30 +195,46 @@ async fn wait_for_heirs(
     household: &Arc<impl Household>,
     heir: &Arc<watch::Sender<Heir>>,
 ) {
-    let mut serving: Option<JoinHandle<()>> = None;
+    // Dropped, it ends: what the heir does after the farewell is its own affair.
+    let mut serving = JoinSet::new();
+    let mut is_told = false;
     loop {
-        let is_complete = welcomes.follow(estate);
+        let names = welcomes.follow(estate);
+        if let Err((address, error)) = &names
+            && !is_told
+        {
+            tracing::warn!(
+                %address,
+                %error,
+                "another process is waiting for successors at this address (`ss -xlp` shows it as \
+                 @dnscache/take-over/...); until it ends, no successor finds this instance"
+            );
+        }
+        is_told = names.is_err();
         let arrived = tokio::select! {
             arrived = welcomes.next() => Some(arrived),
             () = estate.changed.notified() => None,
-            () = sleep(RETRY), if !is_complete => None,
+            () = sleep(RETRY), if names.is_err() => None,
         };
         match arrived {
             Some(Ok(channel)) => {
                 // The last one to come is the one that counts.
-                if let Some(earlier) = serving.take() {
-                    earlier.abort();
-                    let _ = earlier.await;
-                }
+                serving.shutdown().await;
                 let (estate, household, heir) =
                     (Arc::clone(estate), Arc::clone(household), Arc::clone(heir));
-                serving = Some(tokio::spawn(async move {
+                serving.spawn(async move {
                     accompany(channel, &estate, &*household, &heir).await;
-                }));
+                });
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "a successor cannot be let in");
-                sleep(RETRY).await;
+                static REFUSED: Quiet = Quiet::new();
+                if let Some(times) = REFUSED.count(clock::now(), 1) {
+                    tracing::warn!(%error, times, "a successor cannot be let in");
+                }
+                // Whoever may not come in must not keep those waiting who may.
+                if error.kind() != io::ErrorKind::PermissionDenied {
+                    sleep(RETRY).await;
+                }
             }
             None => {}
         }

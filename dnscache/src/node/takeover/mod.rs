@@ -111,8 +111,8 @@ impl Inheritance {
         self.listeners().remove(&(purpose, address))
     }
 
-    /// Closes what nobody has taken.
-    pub fn drop_unused(&self) {
+    /// Closes the listening sockets that nobody has taken.
+    pub fn let_go(&self) {
         self.listeners().clear();
     }
 
