@@ -95,7 +95,15 @@ async fn serve(
     counts: Arc<NodeCounts>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let mut inheritance = Inheritance::claim(&listen_addresses(&config)).await;
+    let addresses = listen_addresses(&config);
+    let mut inheritance = tokio::select! {
+        inheritance = Inheritance::claim(&addresses) => inheritance,
+        // Nothing is served yet, so there is nothing to wait for.
+        () = signals.no_patience() => {
+            tracing::info!("told to end before anything was served");
+            return Ok(());
+        }
+    };
     let elder = inheritance.elder.take();
     let mut running = Running::start(flags, config, Sockets::new(inheritance), counts).await?;
     // The last mistake that can be found out, before anything is changed for others.

@@ -11,7 +11,7 @@ use dnscache::node::takeover::channel::Welcome;
 
 use crate::harness::client::PATIENCE;
 use crate::harness::kube_node::{BareNode, INTERFACE, LOCAL, SERVICE, wait_for_rules};
-use crate::harness::program::{DNS_PORT, Program};
+use crate::harness::program::{DNS_PORT, Program, command, fill_in};
 use crate::harness::{own_loopback, within};
 
 const COREFILE: &str = ".:PORT {\n bind IP\n hosts {\n 192.0.2.1 who.test\n }\n}\n";
@@ -76,6 +76,26 @@ fn somebody_who_has_the_name_is_told_about() {
         program.logs_within(SERVES, Duration::from_secs(5))
     });
     assert!(found, "{}", program.log());
+}
+
+#[test]
+fn sigterm_ends_a_start_that_waits_for_an_elder_that_hangs() {
+    let ip = own_loopback();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let elder = runtime.block_on(async { Welcome::open((ip, DNS_PORT).into()) });
+    let elder = elder.expect("a free name");
+    let folder = tempfile::tempdir().expect("a folder");
+    let corefile = folder.path().join("Corefile");
+    std::fs::write(&corefile, fill_in(COREFILE, ip, folder.path())).expect("written");
+    let mut command = command();
+    command.arg("-conf").arg(corefile).args(["-snapshot", "off"]);
+    let mut program = Program::spawn(command, (ip, DNS_PORT).into(), folder);
+    let came = runtime.block_on(elder.next()).expect("it starts");
+    program.signal("TERM");
+    let status = program.ends_within(SOON).expect("ends");
+    assert!(status.success(), "{status}");
+    assert!(!program.log().contains("does not answer"), "{}", program.log());
+    drop(came);
 }
 
 /// Knocks at the name of an address again and again.
