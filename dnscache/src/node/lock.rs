@@ -8,6 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,8 +33,10 @@ impl NodeLock {
     /// # Errors
     /// The file cannot be opened or locked; `WouldBlock` when patience is over.
     pub async fn enter(path: &Path, patience: Duration) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        // As iptables makes it: whoever can read it can lock it, and iptables would wait for them.
+        let file = options.mode(0o600).open(path)?;
         let lock = Self(file);
         lock.wait_for(Wish::Share, MEMBERS, patience).await?;
         Ok(lock)
@@ -83,6 +86,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use nix::fcntl::{Flock, FlockArg};
 
     use super::*;
@@ -94,6 +99,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lock");
         let first = NodeLock::enter(&path, PATIENCE).await.expect("a lock");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "only ours to read and lock");
         let second = NodeLock::enter(&path, PATIENCE).await.expect("shared");
         assert!(!first.is_last_out().await);
         drop(first);
