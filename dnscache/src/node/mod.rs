@@ -195,7 +195,7 @@ impl Duties {
                 };
                 tracing::warn!(
                     "-node-lock {file}: {why}; going on as the only instance of this node: what \
-                     others set up goes when this one ends"
+                     others set up goes when this one ends, unless its successor serves by then"
                 );
                 None
             }
