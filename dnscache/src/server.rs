@@ -95,6 +95,8 @@ async fn serve(
     counts: Arc<NodeCounts>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
+    // Before any socket is open: a mistake found later costs the instance beside this one questions.
+    let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;
     let addresses = listen_addresses(&config);
     let mut inheritance = tokio::select! {
         inheritance = Inheritance::claim(&addresses) => inheritance,
@@ -106,8 +108,6 @@ async fn serve(
     };
     let elder = inheritance.elder.take();
     let mut running = Running::start(flags, config, Sockets::new(inheritance), counts).await?;
-    // The last mistake that can be found out, before anything is changed for others.
-    let _pid_file = flags.pid_file.as_deref().map(PidFile::write).transpose()?;
     // Sockets are open, so questions may be led to them.
     node.keep();
     let (estate, foster) = (running.sockets().estate(), running.sockets().foster());

@@ -4,14 +4,17 @@
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use dnscache::node::takeover::channel::Welcome;
 
-use crate::harness::client::PATIENCE;
+use crate::harness::client::{PATIENCE, UdpClient};
 use crate::harness::kube_node::{BareNode, INTERFACE, LOCAL, SERVICE, wait_for_rules};
 use crate::harness::program::{DNS_PORT, Program, command, fill_in};
+use crate::harness::zone::query;
 use crate::harness::{own_loopback, within};
 
 const COREFILE: &str = ".:PORT {\n bind IP\n hosts {\n 192.0.2.1 who.test\n }\n}\n";
@@ -98,6 +101,35 @@ fn sigterm_ends_a_start_that_waits_for_an_elder_that_hangs() {
     drop(came);
 }
 
+#[test]
+fn a_successor_that_cannot_start_costs_no_question() {
+    let old = Program::start(own_loopback(), COREFILE);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let (address, is_over) = (old.address, Arc::clone(&is_over));
+            thread::spawn(move || {
+                let packet = query(1, "who.test", "A").write();
+                while !is_over.load(Ordering::Relaxed) {
+                    // A socket for each: the kernel chooses by the client's port.
+                    let client = UdpClient::new(address);
+                    client.send(&packet);
+                    assert!(client.receive(PATIENCE).is_some(), "a question is lost");
+                }
+            })
+        })
+        .collect();
+    for arguments in
+        [["-metrics-listen-address", "192.0.2.77:1"], ["-pidfile", "/nowhere/at/all"]].repeat(8)
+    {
+        let mut new = old.start_successor(&arguments);
+        let status = new.ends_within(SOON).expect("ends by itself");
+        assert_eq!(status.code(), Some(1), "{}", new.log());
+    }
+    is_over.store(true, Ordering::Relaxed);
+    asking.into_iter().for_each(|asking| asking.join().expect("no question is lost"));
+}
+
 /// Knocks at the name of an address again and again.
 const KNOCK: &str = "
 import socket, sys, time
@@ -130,7 +162,7 @@ fn another_user_at_the_door_keeps_nobody_out() {
 
 /// A start that fails at the last moment.
 fn fail(node: &BareNode, arguments: &[&str]) -> String {
-    let arguments = [&["-pidfile", "/nowhere/at/all"], arguments].concat();
+    let arguments = [&["-metrics-listen-address", "192.0.2.77:1"], arguments].concat();
     let mut program = node.spawn(&[LOCAL.into(), SERVICE.into()], &arguments);
     let status = program.ends_within(SOON).expect("ends by itself");
     assert_eq!(status.code(), Some(1), "{}", program.log());
@@ -143,7 +175,7 @@ fn a_start_that_fails_leaves_the_node_as_it_was() {
     let node = BareNode::new();
     for arguments in [&[][..], &["-skipteardown"]] {
         let log = fail(&node, arguments);
-        assert!(log.contains("-pidfile /nowhere/at/all"), "{log}");
+        assert!(log.contains("192.0.2.77"), "{log}");
         let link = node.prints(&format!("ip -o link show {INTERFACE}"));
         assert!(!node.addresses().contains("169.254") && !link.contains(",UP"), "{link}");
         assert_eq!(node.rules_of_ours(), 0);

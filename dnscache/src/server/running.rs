@@ -354,12 +354,15 @@ impl Running {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let grounds = self.take_grounds(&config)?;
+        let streams = self.take_streams(&config)?;
         let pages = self.admin.open(&config, &self.sockets)?;
         let mut shelf = self.shelf().clone();
         let engine = shelf.assemble(&config, &surroundings());
         let wires = self.make_wires(&config, &engine)?;
         let hosts = read_hosts(&engine, &self.plans.load_full().engine).await;
+        // Last of what may fail: from here on the kernel gives these sockets questions, and beside
+        // another instance it would lose those that come before they are closed again.
+        let grounds = self.take_grounds(streams)?;
         let counts = self.counts.of_blocks(&config);
         let logs = config.blocks.iter().map(|block| block.log.clone()).collect();
         let plan = Arc::new(Plan { engine, counts, logs });
@@ -408,25 +411,31 @@ impl Running {
         }
     }
 
-    /// Opens the sockets of addresses that are not served yet.
-    fn take_grounds(&self, config: &Config) -> anyhow::Result<Vec<Ground>> {
-        let fast = self.fast.as_ref().context("the server is ending")?;
+    /// Opens the TCP sockets of addresses that are not served yet.
+    fn take_streams(&self, config: &Config) -> anyhow::Result<Vec<(SocketAddr, TcpListener)>> {
         let wanted = listen_addresses(config);
-        let mut grounds = Vec::new();
+        let mut streams = Vec::new();
         for address in &wanted {
             if self.streams.contains_key(address) {
                 continue;
             }
-            match fast.bind(*address) {
-                Ok(datagrams) => {
-                    let stream = self.sockets.dns(*address)?;
-                    grounds.push(Ground { address: *address, datagrams, stream });
-                }
+            match self.sockets.dns(*address) {
+                Ok(stream) => streams.push((*address, stream)),
                 Err(error) if is_without_ipv6(*address, &wanted, &error) => {
                     tracing::warn!("{address} is left out: this machine has no IPv6");
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        Ok(streams)
+    }
+
+    /// Opens the UDP sockets beside them.
+    fn take_grounds(&self, streams: Vec<(SocketAddr, TcpListener)>) -> anyhow::Result<Vec<Ground>> {
+        let fast = self.fast.as_ref().context("the server is ending")?;
+        let mut grounds = Vec::new();
+        for (address, stream) in streams {
+            grounds.push(Ground { address, datagrams: fast.bind(address)?, stream });
         }
         Ok(grounds)
     }
