@@ -33,6 +33,9 @@ pub struct Block {
     pub probe: Option<Arc<LoopProbe>>,
     /// Its `searchpath`.
     pub search: Option<SearchPolicy>,
+    /// Whether its `acl` may say something else to a client than that of the block whose search
+    /// list led here.
+    pub has_own_acl: bool,
 }
 
 impl Block {

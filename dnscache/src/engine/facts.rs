@@ -102,9 +102,7 @@ impl Facts for CachedFacts<'_> {
 
     fn is_withheld(&mut self, name: &[u8]) -> bool {
         let Some(way) = self.engine.way(self.listener, name) else { return false };
-        !way.block.config.acl.is_empty()
-            || is_in_hosts(way.block, name)
-            || is_altered(way.block, name)
+        way.block.has_own_acl || is_in_hosts(way.block, name) || is_altered(way.block, name)
     }
 
     fn is_same_way(&mut self, one: &[u8], other: &[u8]) -> bool {

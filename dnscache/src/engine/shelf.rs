@@ -20,7 +20,7 @@ use super::policy::search::SearchPolicy;
 use super::policy::search::state::SearchState;
 use super::wire::name::Name;
 use super::{BlockId, Engine, Listener, ListenerId, RouteId};
-use crate::config::{self, Config};
+use crate::config::{self, AclRule, Config};
 
 /// Octets all stores together may hold unless `cache { size }` says otherwise.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -76,6 +76,7 @@ impl Shelf {
     pub fn assemble(&mut self, config: &Config, surroundings: &Surroundings) -> Engine {
         let stores = self.stores_for(config);
         let mut taken = Vec::new();
+        let common = common_acl(config);
         let blocks: Vec<Block> = config
             .blocks
             .iter()
@@ -92,6 +93,7 @@ impl Shelf {
                     .detect_loop
                     .then(|| Arc::new(LoopProbe::new(probe_name(block, surroundings, index)))),
                 search: block.search.as_ref().map(|search| self.search_of(block, search)),
+                has_own_acl: !block.acl.is_empty() && common != Some(&block.acl[..]),
                 config: block.clone(),
             })
             .collect();
@@ -99,6 +101,7 @@ impl Shelf {
             self.routes.retain(|_, (id, _)| taken.contains(id));
         }
         let listeners = self.listeners_of(config);
+        let has_tables = blocks.iter().any(has_say);
         Engine {
             blocks,
             listeners,
@@ -108,7 +111,7 @@ impl Shelf {
             host_domains: host_domains(config),
             learned: AtomicU64::new(0),
             has_enclaves: has_enclaves(config),
-            has_tables: config.blocks.iter().any(has_say),
+            has_tables,
         }
     }
 
@@ -251,9 +254,20 @@ impl Shelf {
 }
 
 /// Whether a directive of a block may have a say in what is known of a name.
-fn has_say(block: &config::Block) -> bool {
-    let alters = !block.rewrites.is_empty() || !block.templates.is_empty() || block.dns64.is_some();
-    alters || block.hosts.is_some() || !block.acl.is_empty()
+fn has_say(block: &Block) -> bool {
+    let Block { config, has_own_acl, .. } = block;
+    let alters =
+        !config.rewrites.is_empty() || !config.templates.is_empty() || config.dns64.is_some();
+    alters || config.hosts.is_some() || *has_own_acl
+}
+
+/// The `acl` of every block with `searchpath`, if it asks for nothing but the client's address: who
+/// was let in there is let in wherever the same is written, as under `-client-networks`.
+fn common_acl(config: &Config) -> Option<&[AclRule]> {
+    let mut searching = config.blocks.iter().filter(|block| block.search.is_some());
+    let acl = &searching.next()?.acl[..];
+    let is_of_clients = acl.iter().all(|rule| rule.zones.is_empty() && rule.qtypes.is_empty());
+    (is_of_clients && searching.all(|block| block.acl == acl)).then_some(acl)
 }
 
 /// Whether a part of a cluster domain is another block's or another `forward`'s.

@@ -1,4 +1,5 @@
-//! Search lists beside `rewrite`, `template` and `dns64`: names these have a say in are left alone.
+//! Search lists beside `rewrite`, `template`, `dns64` and `acl`: names these have a say in are left
+//! alone.
 
 use super::*;
 
@@ -39,6 +40,22 @@ fn a_name_that_would_be_rewritten_is_nobodys_target() {
         let got = warmed_lookup(&mut Stage::with("audit off", root), "amazon.com");
         assert_eq!((got.alias, got.rcode), (None, 3), "{root}");
     }
+}
+
+/// `-client-networks` gives every block the same `acl`: who may ask for the name in the cluster may
+/// ask for what it leads to.
+#[test]
+fn an_acl_that_every_block_has_hides_nothing() {
+    let acl = "acl {\n allow net 10.0.0.0/8\n block\n }";
+    let shortened = |search: &str, root: &str| {
+        let mut stage = Stage::with(&format!("audit off\n }}\n {search}\n errors {{"), root);
+        warmed_lookup(&mut stage, "amazon.com").alias.is_some()
+    };
+    assert!(shortened(acl, acl));
+    assert!(!shortened("", acl));
+    assert!(!shortened(acl, &acl.replace("10.0.0.0/8", "10.0.0.0/16")));
+    let of_names = acl.replace("acl", "acl com cluster.local");
+    assert!(!shortened(&of_names, &of_names));
 }
 
 #[test]
