@@ -83,7 +83,7 @@ impl Door {
     /// anything is copied, so that a flood is turned away cheaply.
     pub fn admit(&self, query: &Query<'_>, ask: &Ask, now: Now) -> Result<Ticket, Limited> {
         let shares = 1 + query.packet.len() / SHARE_LEN;
-        let wish = Wish { shares, is_new: ask.stale.is_none() };
+        let wish = Wish { shares, is_new: !ask.is_known };
         self.clients.admit(query.source.ip(), wish, now)
     }
 

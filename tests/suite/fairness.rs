@@ -141,6 +141,25 @@ fn a_client_over_its_rate_still_gets_what_is_known() {
     assert_eq!(page["limited_rate"].as_f64(), Some(limited));
 }
 
+/// Without `serve_stale` an expired answer is no use to a client, but its name is still no new one.
+#[test]
+fn what_ran_out_is_not_new_where_nothing_expired_is_served() {
+    let ip = own_loopback();
+    let _upstream = upstream(ip);
+    let text = corefile("clients {\n own 1\n rate 1 burst 1\n }", "");
+    let program = Program::start(ip, &text.replace("cache\n", "cache {\n serve_stale off\n }\n"));
+    assert_eq!(program.ask("short.test", "A").rcode(), 0);
+    thread::sleep(Duration::from_millis(1_200));
+    let flooding = pod(&program, 11);
+    flood(&flooding, "n", "test", 64);
+    let refused = replies(&flooding).iter().filter(|reply| reply.rcode() == SERVFAIL).count();
+    assert!(refused > 0);
+    flood(&flooding, "m", "test", 16);
+    while flooding.receive(Duration::from_millis(500)).is_some() {}
+    let reply = flooding.ask(&query(9_999, "short.test", "A")).expect("a reply");
+    assert_eq!((reply.rcode(), reply.answer.len()), (0, 1));
+}
+
 #[test]
 fn slow_questions_are_logged_with_where_their_time_went() {
     let ip = own_loopback();

@@ -355,12 +355,13 @@ impl Desk<'_> {
         let Way { id, block, route } = way;
         let key = key.complete(route.id, self.question.qtype, self.question.qclass, flags);
         let now = self.now;
-        let ask = |stale, client_timer_millis, renewal| {
-            let ask = way.ask(Key::from(key), now);
-            Ask { stale, client_timer_millis, renewal, ..ask }
-        };
         let cache = block.cache.as_ref()?;
         let mut found = cache.find(key, now)?;
+        let is_known = found.record().kind() != Kind::Failure;
+        let ask = |stale, client_timer_millis, renewal| {
+            let ask = way.ask(Key::from(key), now);
+            Ask { stale, is_known, client_timer_millis, renewal, ..ask }
+        };
         let copy = |found: &Resident<'_>| Some(Arc::new(found.record().into()));
         if found.record().is_fresh(now) {
             let source = hit_source(found.record());

@@ -34,6 +34,7 @@ impl Way<'_> {
             route: self.route.id,
             key,
             stale: None,
+            is_known: false,
             client_timer_millis: 0,
             renewal: false,
             asked,
@@ -76,7 +77,8 @@ impl CachedFacts<'_> {
         self.key.set_name(name.wire());
         let key = self.key.complete(way.route.id, *qtype, class::IN, Flags::default());
         let stale = known.map(std::sync::Arc::new);
-        Some(Ask { stale, renewal: true, ..way.ask(key.into(), self.now) })
+        let is_known = stale.is_some();
+        Some(Ask { stale, is_known, renewal: true, ..way.ask(key.into(), self.now) })
     }
 
     /// Questions about facts.

@@ -135,6 +135,9 @@ pub struct Ask {
     /// What is known and to be renewed: an expired answer that may be served while upstream is
     /// silent (RFC 8767), or one that is about to expire.
     pub stale: Option<Arc<Entry>>,
+    /// Whether upstream has answered it before, as far as anybody remembers, whether that may still
+    /// be served or not: then it is no new name.
+    pub is_known: bool,
     /// How long a client waits for a fresh answer before it gets `stale`, in milliseconds.
     pub client_timer_millis: u64,
     /// Whether it renews what is known and nobody waits for it yet.

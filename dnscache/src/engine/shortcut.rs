@@ -338,6 +338,7 @@ impl Desk<'_> {
         let ask = way.ask(Key::from(self.synthesised_key(way, key)?), self.now);
         Some(Verdict::Ask(Ask {
             stale,
+            is_known: true,
             client_timer_millis,
             shortcut: Shortcut::NotTaken(Reason::Unknown),
             company: Some(Box::new(Company { first, rounds, ..Company::default() })),

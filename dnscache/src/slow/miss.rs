@@ -423,7 +423,7 @@ impl<R: Upstream> Pursuit<R> {
         let asking = Asking {
             client: *transport,
             deadline: *deadline,
-            is_known: ask.stale.is_some(),
+            is_known: ask.is_known,
             journey: Arc::clone(journey),
         };
         match route {
