@@ -191,6 +191,27 @@ fn slow_questions_are_logged_with_where_their_time_went() {
     assert_eq!(program.metric("dnscache_slow_questions_total", &[]), 1.0);
 }
 
+/// What a client waits for under `dns64` is upstream, for AAAA or for A, and no search list.
+#[test]
+fn slow_questions_under_dns64_say_that_upstream_was_slow() {
+    let ip = own_loopback();
+    let silent = Upstream::with_zone(ip, UPSTREAM_PORT, ZONE);
+    silent.set_silent(true);
+    let _good = Upstream::with_zone(ip, UPSTREAM_PORT + 1, ZONE);
+    let text = format!(
+        ".:PORT {{\n bind IP\n cache\n prometheus IP:{METRICS_PORT}\n slowlog 500ms\n \
+         dns64 {{\n allow_ipv4\n }}\n \
+         forward . UPSTREAM UPSTREAM2 {{\n policy sequential\n max_fails 0\n }}\n}}\n"
+    );
+    let program = Program::start(ip, &text);
+    assert_eq!(program.ask("www.test", "AAAA").answer.len(), 1);
+    assert!(program.logs_within("a question was slow", Duration::from_secs(5)));
+    assert_eq!(program.metric("dnscache_slow_questions_total", &["upstream"]), 1.0);
+    let log = program.log();
+    let line = log.lines().find(|line| line.contains("a question was slow")).expect("a line");
+    assert!(!line.contains("search") && line.contains("decided by dns64"), "{line}");
+}
+
 /// The most packets that arrived within a second.
 fn busiest_second(arrivals: &[Instant]) -> usize {
     let second = Duration::from_secs(1);

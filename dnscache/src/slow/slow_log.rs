@@ -61,7 +61,7 @@ pub struct Served<'a> {
     pub client: &'a Waiting,
     /// Its question.
     pub ask: &'a Ask,
-    /// What it got; `None`: a reply put together from facts.
+    /// What it got; `None`: a reply put together from facts, or by `dns64`.
     pub outcome: Option<&'a Outcome>,
     /// What it waited for last.
     pub journey: &'a Journey,
@@ -141,9 +141,11 @@ impl Served<'_> {
     fn stages(&self, now: Now) -> [(Stage, u64); Stage::ALL.len()] {
         let door = self.client.taken.since(self.client.received);
         let (before, last) = (self.joined.since(self.client.taken), now.since(self.joined));
-        let (search, upstream) = match self.is_put_off {
-            true => (before + last, 0),
-            false => (before, last),
+        let (search, upstream) = match (self.is_translated(), self.is_put_off) {
+            // Under `dns64` nothing is waited for but the client's question, for AAAA and for A.
+            (true, _) => (0, before + last),
+            (false, true) => (before + last, 0),
+            (false, false) => (before, last),
         };
         let part = |of: Duration| (of.as_millis() as u64).min(upstream);
         let (held, connect) = (part(self.journey.held()), part(self.journey.connecting()));
@@ -156,8 +158,13 @@ impl Served<'_> {
         ]
     }
 
+    fn is_translated(&self) -> bool {
+        self.ask.company.as_ref().is_some_and(|company| company.translation.is_some())
+    }
+
     fn outcome(&self) -> String {
         match self.outcome {
+            None if self.is_translated() => "decided by dns64".to_owned(),
             None => "put together from facts".to_owned(),
             Some(Outcome::Fresh(_)) => "answered".to_owned(),
             Some(Outcome::Stale(_)) => "expired answer".to_owned(),
