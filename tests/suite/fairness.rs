@@ -160,6 +160,20 @@ fn what_ran_out_is_not_new_where_nothing_expired_is_served() {
     assert_eq!((reply.rcode(), reply.answer.len()), (0, 1));
 }
 
+/// `max_concurrent` is for all clients together, and one of them cannot take it away from the others.
+#[test]
+fn a_flood_does_not_take_every_place_of_max_concurrent() {
+    let ip = own_loopback();
+    let _upstream = upstream(ip);
+    let program = Program::start(ip, &corefile("clients {\n own 1\n }", "max_concurrent 60"));
+    flood(&pod(&program, 11), "n", "silent.test", 200);
+    for number in 0..5 {
+        let asked = query(number, &format!("other{number}.test"), "A");
+        let reply = pod(&program, 12).ask(&asked).expect("a reply");
+        assert_eq!((reply.rcode(), reply.answer.len()), (0, 1));
+    }
+}
+
 #[test]
 fn slow_questions_are_logged_with_where_their_time_went() {
     let ip = own_loopback();

@@ -92,6 +92,7 @@ pub struct Ticket {
     address: IpAddr,
     serial: u64,
     shares: usize,
+    is_limited: bool,
 }
 
 impl Default for Clients {
@@ -157,7 +158,8 @@ impl Clients {
             return Err(limited);
         }
         self.shares.fetch_add(shares, Ordering::Relaxed);
-        Ok(Ticket { clients: Arc::clone(self), address, serial: client.serial, shares })
+        let (serial, is_limited) = (client.serial, allowance != UNLIMITED);
+        Ok(Ticket { clients: Arc::clone(self), address, serial, shares, is_limited })
     }
 
     fn say(&self, client: IpAddr, limited: Limited, now: Now) {
@@ -219,6 +221,13 @@ impl Rules {
 }
 
 const UNLIMITED: Allowance = Allowance { in_flight: usize::MAX, rate: None };
+
+impl Ticket {
+    /// Whose share of other bounds the question takes; `None`: of somebody without limits.
+    pub fn holder(&self) -> Option<IpAddr> {
+        self.is_limited.then_some(self.address)
+    }
+}
 
 impl Drop for Ticket {
     fn drop(&mut self) {

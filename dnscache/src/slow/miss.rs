@@ -5,6 +5,7 @@
 //! those who wait, so a miss costs no task of its own. A panic costs one question, whose clients
 //! get SERVFAIL.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,6 +84,8 @@ struct Lead {
     plan: Arc<Plan>,
     ask: Ask,
     transport: Transport,
+    /// See [`Asking::holder`].
+    holder: Option<IpAddr>,
     deadline: Instant,
     journey: Arc<Journey>,
 }
@@ -237,6 +240,7 @@ impl<R: Upstream> Misses<R> {
             plan: Arc::clone(plan),
             ask,
             transport: client.map_or(Transport::Udp, |client| client.transport),
+            holder: client.and_then(|client| client.ticket.holder()),
             deadline: Instant::now() + Duration::from_millis(left_millis),
             journey: Arc::default(),
         }
@@ -414,7 +418,7 @@ struct Pursuit<R: Upstream> {
 
 impl<R: Upstream> Pursuit<R> {
     fn begin(self) {
-        let Lead { plan, ask, transport, deadline, journey } = &self.lead;
+        let Lead { plan, ask, transport, holder, deadline, journey } = &self.lead;
         // Another question for this name may have ended between the miss and the join.
         if let Some(outcome) = plan.engine.recall(ask, (self.misses.now)()) {
             return self.end(outcome);
@@ -423,6 +427,7 @@ impl<R: Upstream> Pursuit<R> {
         let asking = Asking {
             client: *transport,
             deadline: *deadline,
+            holder: *holder,
             is_known: ask.is_known,
             journey: Arc::clone(journey),
         };

@@ -21,6 +21,7 @@ mod rehearsal;
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -54,6 +55,8 @@ pub struct Asking {
     pub client: Transport,
     /// When it ends, answered or not.
     pub deadline: Instant,
+    /// Whose share of `max_concurrent` it takes; `None`: nobody's.
+    pub holder: Option<IpAddr>,
     /// Whether something is known about it, so that it may have what is kept for such questions
     /// when an upstream takes few more packets.
     pub is_known: bool,

@@ -1,12 +1,14 @@
 //! The upstreams of one `forward`, and questions to them.
 //!
-//! `select` puts the upstreams in order, `question` asks the first of them, `walk` takes a question
-//! that is not answered by that past all of them, `peer` asks one of them and keeps an eye on its
-//! health, `connections` holds its open TCP and TLS connections, `resolv` follows resolv.conf and
-//! takes endpoints in, `packets` keeps within what an upstream takes, `counts` has the numbers.
+//! `entrance` counts what is on its way, `select` puts the upstreams in order, `question` asks the
+//! first of them, `walk` takes a question that is not answered by that past all of them, `peer` asks
+//! one of them and keeps an eye on its health, `connections` holds its open TCP and TLS connections,
+//! `resolv` follows resolv.conf and takes endpoints in, `packets` keeps within what an upstream
+//! takes, `counts` has the numbers.
 
 mod connections;
 pub mod counts;
+mod entrance;
 pub mod packets;
 mod peer;
 mod question;
@@ -15,7 +17,7 @@ mod select;
 mod walk;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 pub use counts::UpstreamCounts;
+use entrance::{Entrance, Full, Place};
 use peer::{Care, Carrier, Peer, Tasks};
 use question::Question;
 use resolv::{Target, Targets};
@@ -42,7 +45,7 @@ pub struct Route {
     targets: Mutex<Targets>,
     peers: ArcSwap<Vec<Arc<Peer>>>,
     turn: AtomicUsize,
-    in_flight: AtomicU32,
+    entrance: Arc<Entrance>,
 }
 
 /// An upstream that says nothing for this long lets the next one be asked, and counts as failing
@@ -75,7 +78,7 @@ impl Route {
             targets: Mutex::new(targets),
             peers: ArcSwap::from_pointee(peers),
             turn: AtomicUsize::new(0),
-            in_flight: AtomicU32::new(0),
+            entrance: Entrance::new(config.max_concurrent),
         });
         if has_files {
             route.makings.care.tasks.spawn(follow_files(Arc::downgrade(&route)));
@@ -93,7 +96,8 @@ impl Route {
     /// or with the reason why there is none.
     pub async fn ask(self: &Arc<Self>, key: &Key, client: Transport, deadline: Instant) -> Told {
         let (sender, receiver) = oneshot::channel();
-        let asking = Asking { client, deadline, is_known: true, journey: Arc::default() };
+        let journey = Arc::default();
+        let asking = Asking { client, deadline, holder: None, is_known: true, journey };
         self.ask_then(key, asking, |told| {
             // Nobody to tell: the caller has given up.
             let _ = sender.send(told);
@@ -109,9 +113,15 @@ impl Route {
         asking: Asking,
         tell: impl FnOnce(Told) + Send + 'static,
     ) {
-        let Some(in_flight) = self.enter() else {
-            self.makings.counts.max_concurrent_rejects.fetch_add(1, Ordering::Relaxed);
-            return tell(Told::Failed(Failure::Overloaded));
+        let in_flight = match self.entrance.enter(asking.holder) {
+            Ok(place) => InFlight { route: Arc::clone(self), _place: place },
+            Err(full) => {
+                self.makings.counts.max_concurrent_rejects.fetch_add(1, Ordering::Relaxed);
+                return tell(Told::Failed(match full {
+                    Full::Everybody => Failure::Overloaded,
+                    Full::Client => Failure::Exhausted,
+                }));
+            }
         };
         let Some(peers) = self.order() else {
             return tell(Told::Failed(Failure::Silent));
@@ -166,14 +176,6 @@ impl Route {
                 Carrier::Datagram
             }
         }
-    }
-
-    /// Counts a question in; `None` when `max_concurrent` are in flight.
-    fn enter(self: &Arc<Self>) -> Option<InFlight> {
-        let guard = InFlight(Arc::clone(self));
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let limit = self.config.max_concurrent;
-        (limit == 0 || before < limit).then_some(guard)
     }
 
     fn targets(&self) -> MutexGuard<'_, Targets> {
@@ -233,17 +235,14 @@ impl Drop for Route {
 }
 
 /// A question in flight, counted until dropped.
-struct InFlight(Arc<Route>);
+struct InFlight {
+    route: Arc<Route>,
+    _place: Place,
+}
 
 impl InFlight {
     fn route(&self) -> &Route {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        &self.route
     }
 }
 

@@ -5,8 +5,13 @@ use crate::slow::journey::Journey;
 
 async fn ask_noting(route: &Arc<Route>, client: Transport) -> (Told, Arc<Journey>) {
     let journey = Arc::<Journey>::default();
-    let asking =
-        Asking { client, deadline: deadline(), is_known: true, journey: Arc::clone(&journey) };
+    let asking = Asking {
+        client,
+        deadline: deadline(),
+        holder: None,
+        is_known: true,
+        journey: Arc::clone(&journey),
+    };
     let (sender, receiver) = oneshot::channel();
     route.ask_then(&key("www.example"), asking, |told| {
         let _ = sender.send(told);

@@ -11,6 +11,7 @@ async fn ask_as(route: &Arc<Route>, name: &str, is_known: bool) -> Told {
     let asking = Asking {
         client: Transport::Udp,
         deadline: Instant::now() + Duration::from_secs(5),
+        holder: None,
         is_known,
         journey: Arc::<Journey>::default(),
     };
