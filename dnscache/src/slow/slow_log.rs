@@ -11,6 +11,7 @@ use super::journey::Journey;
 use crate::config::registry::record_type_name;
 use crate::counts::rcode_label;
 use crate::engine::wire::name::Name;
+use crate::engine::wire::question::{Parsed, parse};
 use crate::engine::{Ask, Now, Outcome};
 use crate::handoff::Waiting;
 
@@ -158,6 +159,17 @@ impl Served<'_> {
         ]
     }
 
+    /// The name, in lower case, and the type as the client asked, before any `rewrite`.
+    fn asked(&self) -> (Option<Name>, u16) {
+        match parse(&self.client.packet) {
+            Parsed::Query(question) => {
+                (Name::from_wire(&question.name().to_ascii_lowercase()), question.qtype)
+            }
+            // Nobody waits for anything else.
+            _ => (None, self.ask.key.qtype()),
+        }
+    }
+
     fn is_translated(&self) -> bool {
         self.ask.company.as_ref().is_some_and(|company| company.translation.is_some())
     }
@@ -182,7 +194,10 @@ fn write(
     suppressed: u64,
 ) {
     let Served { client, ask, journey, is_shared, .. } = served;
-    let name = Name::from_wire(ask.key.name()).map_or_else(String::new, |name| name.to_string());
+    let (name, qtype) = served.asked();
+    let looked_up =
+        Name::from_wire(ask.key.name()).filter(|looked_up| Some(looked_up) != name.as_ref());
+    let name = name.map_or_else(String::new, |name| name.to_string());
     let spent: Vec<String> = stages
         .iter()
         .filter(|(_, millis)| *millis > 0)
@@ -190,7 +205,8 @@ fn write(
         .collect();
     tracing::warn!(
         name,
-        r#type = record_type_name(ask.key.qtype()),
+        r#type = record_type_name(qtype),
+        rewritten_to = looked_up.map(|name| name.to_string()),
         client = %client.source,
         waited_ms,
         most = stage.label(),
