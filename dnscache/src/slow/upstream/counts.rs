@@ -64,6 +64,11 @@ impl UpstreamCounts {
         counts
     }
 
+    /// Whether these are the counts that all addresses beyond the first 64 share.
+    pub fn are_shared(&self, counts: &Arc<PeerCounts>) -> bool {
+        Arc::ptr_eq(counts, &self.others)
+    }
+
     /// Puts the limits in force that addresses are known to have, instead of those of a
     /// configuration that is gone.
     pub fn forget_packet_limits(&self) {

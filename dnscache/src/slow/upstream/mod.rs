@@ -302,7 +302,7 @@ impl Makings {
     }
 
     fn limit_packets(&self, peer: &Peer) {
-        if self.packets != PacketLimit::Known {
+        if self.packets != PacketLimit::Known && !self.counts.are_shared(&peer.counts) {
             peer.counts.packets.limit(self.packets);
         }
     }

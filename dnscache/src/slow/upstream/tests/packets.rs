@@ -26,6 +26,17 @@ fn limited(fake: &Fake) -> Arc<Route> {
     start(&Forward { packets: LIMIT, health_check: None, ..forward(&[fake.address]) })
 }
 
+/// Upstreams beyond the first 64 share their numbers, and must not share one's limit.
+#[tokio::test]
+async fn a_limit_is_for_nobody_else() {
+    let counts = Arc::new(UpstreamCounts::default());
+    let _known: Vec<_> = (1..=64).map(|last| counts.peer(([10, 0, 0, last], 53).into())).collect();
+    let fake = Fake::silent().await;
+    let config = Forward { packets: LIMIT, health_check: None, ..forward(&[fake.address]) };
+    let _route = Route::start(&config, 1232, Arc::default(), Arc::clone(&counts)).expect("a route");
+    assert_eq!(counts.peer(([10, 9, 9, 9], 53).into()).packets.read(), None);
+}
+
 /// The most packets that arrived within a second.
 fn busiest_second(fake: &Fake) -> usize {
     let seen = fake.seen();
