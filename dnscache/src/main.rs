@@ -1,5 +1,6 @@
 //! Flags in, exit code out.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use dnscache::config::flags::{Flags, LogFormat, LogLevel, plugins_text, version_text};
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
     match start(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dnscache: {error:#}");
+            // With standard error closed there is nobody to tell; the exit code says it too.
+            let _ = writeln!(io::stderr(), "dnscache: {error:#}");
             ExitCode::FAILURE
         }
     }

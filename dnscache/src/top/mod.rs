@@ -56,12 +56,16 @@ pub struct Options {
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match Options::try_parse_from(words) {
         Ok(options) => options,
-        Err(error) => error.exit(),
+        Err(error) => {
+            // There is nobody left to tell if this cannot be written.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
     };
     match show(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dnscache top: {error:#}");
+            let _ = writeln!(io::stderr(), "dnscache top: {error:#}");
             ExitCode::FAILURE
         }
     }
