@@ -13,7 +13,7 @@ use super::hot::HotReading;
 use super::sheet::Sheet;
 use super::sources::Sources;
 use super::text_form::TextForm;
-use super::{families, process};
+use super::{families, process, throttling};
 
 /// All metrics of the process. The registry is made once; a reload replaces the sources.
 #[derive(Debug)]
@@ -140,7 +140,8 @@ impl Collector for Collected {
         }
         let lost = crate::logging::lines_lost();
         sheet.counter("dnscache_log_lines_lost", "Log lines nobody took in time.", lost)?;
-        process::write(&mut sheet)
+        process::write(&mut sheet)?;
+        throttling::write(&mut sheet)
     }
 }
 
@@ -302,7 +303,9 @@ mod tests {
 
     /// Lines of families whose values do not depend on the machine.
     fn steady(page: &str) -> String {
-        let varies = |line: &&str| line.contains("process_") || line.contains("log_lines_lost");
+        let varies = |line: &&str| {
+            ["process_", "dnscache_cpu_", "log_lines_lost"].iter().any(|name| line.contains(name))
+        };
         page.lines().filter(|line| !varies(line)).map(|line| format!("{line}\n")).collect()
     }
 

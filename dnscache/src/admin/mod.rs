@@ -24,3 +24,4 @@ pub mod self_check;
 mod sheet;
 pub mod sources;
 pub mod text_form;
+mod throttling;
