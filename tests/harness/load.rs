@@ -29,8 +29,18 @@ impl Tally {
         self.latencies_us.get(last * per_mille / 1_000).copied().unwrap_or(u64::MAX)
     }
 
+    /// What the parts of a load came to, once each has ended.
+    pub fn of(parts: impl IntoIterator<Item = thread::JoinHandle<Self>>) -> Self {
+        let mut sum = Self::default();
+        for part in parts {
+            sum.add(part.join().expect("the load does not panic"));
+        }
+        sum.latencies_us.sort_unstable();
+        sum
+    }
+
     /// Adds what another part of the load came to; latencies are no longer in order.
-    pub fn add(&mut self, part: Self) {
+    fn add(&mut self, part: Self) {
         self.sent += part.sent;
         self.lost += part.lost;
         self.bad += part.bad;
@@ -107,12 +117,7 @@ impl Load {
     /// Stops asking, waits for what is still under way, and sums up.
     pub fn finish(self) -> Tally {
         self.stop.store(true, Ordering::SeqCst);
-        let mut sum = Tally::default();
-        for thread in self.threads {
-            sum.add(thread.join().expect("the load does not panic"));
-        }
-        sum.latencies_us.sort_unstable();
-        sum
+        Tally::of(self.threads)
     }
 }
 

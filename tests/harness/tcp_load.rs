@@ -45,12 +45,7 @@ impl TcpLoad {
     /// Stops asking, waits for what is still under way, and sums up.
     pub fn finish(self) -> Tally {
         self.stop.store(true, Ordering::SeqCst);
-        let mut sum = Tally::default();
-        for thread in self.threads {
-            sum.add(thread.join().expect("the load does not panic"));
-        }
-        sum.latencies_us.sort_unstable();
-        sum
+        Tally::of(self.threads)
     }
 }
 

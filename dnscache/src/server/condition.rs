@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::sockets::Foster;
 use crate::admin::control::{Patient, Probe};
 use crate::config::Config;
-use crate::engine::wire::header::{HEADER_LEN, class, rcode, rtype};
-use crate::engine::wire::name::Name;
+use crate::engine::wire::header::{HEADER_LEN, Header, class, flag, rcode, rtype};
+use crate::engine::wire::name::{NAME_MAX, Name};
 use crate::fast::Pulses;
 use crate::node::takeover::elder::Household as _;
 use crate::slow::bequest::Bequest;
@@ -141,20 +141,20 @@ fn unknown_below(zone: &Name) -> Vec<u8> {
     if name.len() > NAME_MAX { zone.wire().to_vec() } else { name }
 }
 
-/// Octets of a name on the wire (RFC 1035 section 2.3.4).
-const NAME_MAX: usize = 255;
+/// Octets of the length before each message over TCP (RFC 1035 section 4.2.2).
+const PREFIX_LEN: usize = 2;
 
 /// A query with its length before it.
 fn query(name: &[u8], qtype: u16) -> Vec<u8> {
-    let len = HEADER_LEN + name.len() + 4;
-    // A name has 255 octets at most.
-    let mut query = (len as u16).to_be_bytes().to_vec();
-    query.extend(rand::random::<u16>().to_be_bytes());
-    // RD, one question.
-    query.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    let mut query = vec![0; PREFIX_LEN + HEADER_LEN];
+    let header = Header { id: rand::random(), flags: flag::RD, counts: [1, 0, 0, 0] };
+    header.write(&mut query[PREFIX_LEN..]);
     query.extend_from_slice(name);
     query.extend(qtype.to_be_bytes());
     query.extend(class::IN.to_be_bytes());
+    // A name has 255 octets at most.
+    let len = (query.len() - PREFIX_LEN) as u16;
+    query[..PREFIX_LEN].copy_from_slice(&len.to_be_bytes());
     query
 }
 
@@ -167,7 +167,7 @@ async fn exchange(foster: &Foster, address: SocketAddr, query: &[u8]) -> io::Res
     foster.adopt(Bequest { listener: address, stream: theirs, received: Vec::new() }).await;
     let mut ours = ours;
     ours.write_all(query).await?;
-    let mut reply = [0; 2 + HEADER_LEN];
+    let mut reply = [0; PREFIX_LEN + HEADER_LEN];
     ours.read_exact(&mut reply).await?;
     Ok(reply[5] & 0xf)
 }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -252,8 +251,7 @@ async fn accompany(
     let channel = Arc::new(channel);
     match timeout(PATIENCE, give(&channel, estate, household)).await {
         Ok(Ok(())) => {
-            let mut gone = pin!(channel.receive());
-            match gone.as_mut().await {
+            match channel.receive().await {
                 Ok(Some((Message::Serving, _))) => {
                     tracing::info!("a successor serves beside this instance");
                     heir.send_replace(Heir::Serving(Arc::clone(&channel)));
