@@ -79,6 +79,9 @@ impl Snapshots {
         handed_over: Option<File>,
     ) -> Shelf {
         let mut shelf = Shelf::default();
+        if handed_over.is_none() && self.desk.is_none() {
+            return shelf;
+        }
         let engine = shelf.assemble(config, surroundings);
         if handed_over.is_some_and(|handed_over| take_over(&engine, handed_over)) {
             return shelf;
