@@ -34,9 +34,39 @@ fn engine_touches_neither_sockets_files_clocks_nor_tasks() {
     none(faults);
 }
 
+/// The model and what stands on it: the same input gives the same output.
+#[test]
+fn the_planner_touches_neither_sockets_files_clocks_nor_tasks() {
+    let forbidden = [
+        "tokio",
+        "std::net",
+        "std::fs",
+        "std::process",
+        "std::thread",
+        "std::env",
+        "Instant",
+        "SystemTime",
+        "async ",
+        "println!",
+        "HashMap",
+        "HashSet",
+    ];
+    let pure = ["model", "plan", "lint", "trace/generate", "report"];
+    let faults = pure
+        .iter()
+        .flat_map(|folder| code_lines(&format!("cni-tuner/src/{folder}")))
+        .filter(|line| !line.is_test)
+        .filter_map(|line| {
+            Some((forbidden.iter().find(|word| line.code().contains(**word))?, line))
+        })
+        .map(|(word, line)| format!("{line} names {word}"));
+    none(faults);
+}
+
 #[test]
 fn unsafe_stands_in_one_file() {
     let faults = code_lines("dnscache/src")
+        .chain(code_lines("cni-tuner/src"))
         .filter(|line| line.file != Path::new("dnscache/src/fast/sys.rs"))
         .filter(|line| has_word(line.code(), "unsafe"))
         .map(|line| line.to_string());
@@ -76,7 +106,7 @@ fn hickory_reads_messages_in_tests_only() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let faults = sources(&["dnscache", "tests", "benches"])
+    let faults = sources(&["dnscache", "cni-tuner", "tests", "benches"])
         .into_iter()
         .filter(|(_, text)| !text.starts_with("//! "))
         .map(|(file, _)| file.display().to_string());
@@ -85,7 +115,7 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn no_file_is_too_long() {
-    let faults = sources(&["dnscache", "tests", "benches"])
+    let faults = sources(&["dnscache", "cni-tuner", "tests", "benches"])
         .into_iter()
         .map(|(file, text)| (file, text.lines().count()))
         .filter(|(_, count)| *count > LINES_MAX)
@@ -97,6 +127,7 @@ fn no_file_is_too_long() {
 fn nothing_is_left_undone() {
     let words = ["todo!", "unimplemented!", "dbg!", "TODO", "FIXME", "XXX"];
     let faults = code_lines("dnscache")
+        .chain(code_lines("cni-tuner"))
         .chain(code_lines("tests"))
         .chain(code_lines("benches"))
         .filter(|line| line.file != Path::new("tests/tidy.rs"))
@@ -108,6 +139,7 @@ fn nothing_is_left_undone() {
 #[test]
 fn ignored_tests_say_what_they_need() {
     let faults = code_lines("dnscache")
+        .chain(code_lines("cni-tuner"))
         .chain(code_lines("tests"))
         .filter(|line| line.file != Path::new("tests/tidy.rs"))
         .filter(|line| line.code().trim() == "#[ignore]")
@@ -118,19 +150,21 @@ fn ignored_tests_say_what_they_need() {
 #[test]
 fn exceptions_from_lints_carry_a_reason() {
     let openings = ["#[allow(", "#![allow(", "#[expect(", "#![expect("];
-    let faults = sources(&["dnscache", "tests", "benches"]).into_iter().flat_map(|(file, text)| {
-        let of_file = openings.iter().flat_map(|opening| {
-            text.match_indices(opening).filter(|(at, _)| {
-                let rest = &text[*at..];
-                let end = rest.find(")]").unwrap_or(rest.len());
-                let quoted = text[..*at].ends_with('"');
-                !quoted && !rest[..end].contains("reason")
-            })
-        });
-        of_file
-            .map(|(at, opening)| format!("{}: {opening} at octet {at}", file.display()))
-            .collect::<Vec<_>>()
-    });
+    let faults = sources(&["dnscache", "cni-tuner", "tests", "benches"]).into_iter().flat_map(
+        |(file, text)| {
+            let of_file = openings.iter().flat_map(|opening| {
+                text.match_indices(opening).filter(|(at, _)| {
+                    let rest = &text[*at..];
+                    let end = rest.find(")]").unwrap_or(rest.len());
+                    let quoted = text[..*at].ends_with('"');
+                    !quoted && !rest[..end].contains("reason")
+                })
+            });
+            of_file
+                .map(|(at, opening)| format!("{}: {opening} at octet {at}", file.display()))
+                .collect::<Vec<_>>()
+        },
+    );
     none(faults);
 }
 
@@ -152,9 +186,10 @@ fn every_dependency_says_why_it_is_there() {
 
 #[test]
 fn members_take_their_dependencies_from_the_workspace() {
-    let manifest = read("dnscache/Cargo.toml");
-    let faults = manifest
-        .split("\n[")
+    let manifests = ["dnscache/Cargo.toml", "cni-tuner/Cargo.toml"].map(read);
+    let faults = manifests
+        .iter()
+        .flat_map(|manifest| manifest.split("\n["))
         .filter(|section| {
             section.split(']').next().is_some_and(|head| head.ends_with("dependencies"))
         })
@@ -169,7 +204,7 @@ fn members_take_their_dependencies_from_the_workspace() {
 #[test]
 fn the_architecture_names_every_module() {
     let architecture = read("ARCHITECTURE.md");
-    let sources = sources(&["dnscache/src"]);
+    let sources = sources(&["dnscache/src", "cni-tuner/src"]);
     let test_only = |stem: &str| {
         let declaration = format!("mod {stem};");
         sources.iter().any(|(_, text)| {
@@ -226,7 +261,7 @@ fn panics_unwind_in_every_profile() {
 /// The functions below a `#[test]` (or tokio's) of all sources.
 fn names_of_tests() -> HashSet<String> {
     let mut names = HashSet::new();
-    for (_, text) in sources(&["dnscache", "tests"]) {
+    for (_, text) in sources(&["dnscache", "cni-tuner", "tests"]) {
         let mut is_marked = false;
         for line in text.lines().map(str::trim) {
             is_marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");

@@ -77,11 +77,14 @@ fn the_build_gets_every_file_that_cargo_wants() {
     let ignored = read(".dockerignore");
     let kept: Vec<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
     assert!(ignored.lines().any(|line| line == "*"), "nothing but what is named");
-    let mut wanted = vec!["Cargo.toml".to_owned(), "Cargo.lock".to_owned(), "dnscache".to_owned()];
-    // Cargo reads a manifest only if the files of all its targets are there.
-    let manifest = read("dnscache/Cargo.toml");
-    let targets = manifest.lines().filter_map(|line| line.strip_prefix("path = \"../"));
-    wanted.extend(targets.map(|path| path.split('/').next().expect("a folder").to_owned()));
+    let mut wanted = vec!["Cargo.toml".to_owned(), "Cargo.lock".to_owned()];
+    for member in members() {
+        // Cargo reads a manifest only if the files of all its targets are there.
+        let manifest = read(&format!("{member}/Cargo.toml"));
+        let targets = manifest.lines().filter_map(|line| line.strip_prefix("path = \"../"));
+        wanted.extend(targets.map(|path| path.split('/').next().expect("a folder").to_owned()));
+        wanted.push(member);
+    }
     for path in wanted {
         assert!(kept.contains(&path.as_str()), "{path} is not sent to the build");
         assert!(root().join(&path).exists(), "{path}");
@@ -95,6 +98,14 @@ fn the_build_gets_every_file_that_cargo_wants() {
 fn quoted<'a>(toml: &'a str, key: &str) -> &'a str {
     let line = toml.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='));
     line.expect(key).trim().trim_matches('"')
+}
+
+/// The folders of the workspace's members, without which Cargo reads none of them.
+fn members() -> Vec<String> {
+    let workspace = read("Cargo.toml");
+    let list = workspace.lines().find_map(|line| line.strip_prefix("members = ["));
+    let list = list.expect("members").trim_end_matches(']');
+    list.split(',').map(|member| member.trim().trim_matches('"').to_owned()).collect()
 }
 
 fn stage_name(stage: &str) -> &str {

@@ -1,0 +1,44 @@
+//! The command line: one file for each command.
+
+mod limits;
+mod output;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What `cni-tuner` can be asked.
+#[derive(Debug, Parser)]
+#[command(name = "cni-tuner", version, about, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What instance types allow: ENIs, addresses, pods
+    Limits(limits::Args),
+}
+
+/// Reads the command line, does what it says, and returns the exit code: 0, 1 for what a command
+/// found to be wrong, 2 for a mistake in the command line or in a file it names.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()) * 2);
+        }
+    };
+    let done = match cli.command {
+        Command::Limits(args) => limits::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        // With standard error closed there is nobody to tell; the exit code says it too.
+        let _ = writeln!(io::stderr(), "cni-tuner: {error:#}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,10 @@
+//! The Amazon VPC CNI as a model: which addresses a node holds, when it asks EC2 for more, and when
+//! it gives them back. Read from aws/amazon-vpc-cni-k8s v1.23.1.
+//!
+//! Times are milliseconds since the start of a trace (`_ms`), everywhere.
+
+pub mod limits;
+
+pub mod settings;
+
+pub mod pool;
