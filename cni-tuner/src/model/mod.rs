@@ -7,4 +7,10 @@ pub mod limits;
 
 pub mod settings;
 
+pub mod environment;
+
 pub mod pool;
+
+pub mod ipamd;
+
+pub mod rest;
