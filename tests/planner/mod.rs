@@ -2,7 +2,9 @@
 
 use std::process::{Command, Output};
 
+mod explain;
 mod limits;
+mod steady_state;
 
 /// Runs the program to its end.
 fn run(words: &[&str]) -> Output {

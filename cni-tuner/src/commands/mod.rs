@@ -1,7 +1,10 @@
 //! The command line: one file for each command.
 
+mod explain;
 mod limits;
 mod output;
+mod steady_state;
+mod target_args;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -21,6 +24,10 @@ struct Cli {
 enum Command {
     /// What instance types allow: ENIs, addresses, pods
     Limits(limits::Args),
+    /// What ipamd makes of one node's state, and what it does next
+    Explain(explain::Args),
+    /// What a node holds at rest with a number of pods
+    SteadyState(steady_state::Args),
 }
 
 /// Reads the command line, does what it says, and returns the exit code: 0, 1 for what a command
@@ -35,6 +42,8 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Limits(args) => limits::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::SteadyState(args) => steady_state::run(&args),
     };
     done.unwrap_or_else(|error| {
         // With standard error closed there is nobody to tell; the exit code says it too.

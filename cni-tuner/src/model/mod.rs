@@ -14,3 +14,7 @@ pub mod pool;
 pub mod ipamd;
 
 pub mod rest;
+
+pub mod state;
+
+pub mod explain;
