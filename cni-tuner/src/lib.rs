@@ -18,6 +18,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod trace;
+
 pub mod model;
 
 pub mod commands;

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 mod explain;
 mod limits;
 mod steady_state;
+mod trace;
 
 /// Runs the program to its end.
 fn run(words: &[&str]) -> Output {

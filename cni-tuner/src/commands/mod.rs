@@ -1,10 +1,13 @@
 //! The command line: one file for each command.
 
 mod explain;
+mod files;
 mod limits;
 mod output;
 mod steady_state;
 mod target_args;
+mod trace;
+mod trace_source;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -28,6 +31,8 @@ enum Command {
     Explain(explain::Args),
     /// What a node holds at rest with a number of pods
     SteadyState(steady_state::Args),
+    /// Writes a trace by rule, or checks and sums up one that is there
+    Trace(trace::Args),
 }
 
 /// Reads the command line, does what it says, and returns the exit code: 0, 1 for what a command
@@ -44,6 +49,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Limits(args) => limits::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::SteadyState(args) => steady_state::run(&args),
+        Command::Trace(args) => trace::run(&args),
     };
     done.unwrap_or_else(|error| {
         // With standard error closed there is nobody to tell; the exit code says it too.
