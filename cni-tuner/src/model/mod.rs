@@ -18,3 +18,13 @@ pub mod rest;
 pub mod state;
 
 pub mod explain;
+
+pub mod ec2;
+
+pub mod subnet;
+
+pub mod world;
+
+pub mod simulate;
+
+pub mod outcome;
