@@ -22,6 +22,8 @@ pub mod trace;
 
 pub mod model;
 
+pub mod plan;
+
 pub mod commands;
 
 mod words;

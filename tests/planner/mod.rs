@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 mod explain;
 mod limits;
+mod plan;
 mod steady_state;
 mod trace;
 

@@ -4,9 +4,12 @@ mod explain;
 mod files;
 mod limits;
 mod output;
+mod plan;
+mod progress;
 mod steady_state;
 mod target_args;
 mod trace;
+mod world_args;
 mod trace_source;
 
 use std::ffi::OsString;
@@ -33,6 +36,8 @@ enum Command {
     SteadyState(steady_state::Args),
     /// Writes a trace by rule, or checks and sums up one that is there
     Trace(trace::Args),
+    /// The best settings for a trace, with reasons
+    Plan(plan::Args),
 }
 
 /// Reads the command line, does what it says, and returns the exit code: 0, 1 for what a command
@@ -50,6 +55,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::SteadyState(args) => steady_state::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Plan(args) => plan::run(&args),
     };
     done.unwrap_or_else(|error| {
         // With standard error closed there is nobody to tell; the exit code says it too.

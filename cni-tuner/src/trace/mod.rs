@@ -2,6 +2,7 @@
 
 mod fault;
 mod build;
+mod part;
 pub mod read;
 pub mod write;
 pub mod summary;
