@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 mod explain;
 mod limits;
 mod plan;
+mod simulate;
 mod steady_state;
 mod trace;
 

@@ -1,11 +1,13 @@
 //! The command line: one file for each command.
 
+mod cases;
 mod explain;
 mod files;
 mod limits;
 mod output;
 mod plan;
 mod progress;
+mod simulate;
 mod steady_state;
 mod target_args;
 mod trace;
@@ -36,6 +38,8 @@ enum Command {
     SteadyState(steady_state::Args),
     /// Writes a trace by rule, or checks and sums up one that is there
     Trace(trace::Args),
+    /// Runs a trace under one or many settings
+    Simulate(simulate::Args),
     /// The best settings for a trace, with reasons
     Plan(plan::Args),
 }
@@ -55,6 +59,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::SteadyState(args) => steady_state::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Plan(args) => plan::run(&args),
     };
     done.unwrap_or_else(|error| {
