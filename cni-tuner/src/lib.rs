@@ -24,6 +24,8 @@ pub mod model;
 
 pub mod plan;
 
+pub mod lint;
+
 pub mod report;
 
 pub mod commands;

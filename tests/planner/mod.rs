@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 mod explain;
 mod limits;
+mod lint;
 mod plan;
 mod simulate;
 mod steady_state;

@@ -3,6 +3,7 @@
 mod cases;
 mod explain;
 mod files;
+mod lint;
 mod limits;
 mod output;
 mod plan;
@@ -36,6 +37,8 @@ enum Command {
     Explain(explain::Args),
     /// What a node holds at rest with a number of pods
     SteadyState(steady_state::Args),
+    /// Settings of aws-node that starve, livelock, waste or are ignored
+    Lint(lint::Args),
     /// Writes a trace by rule, or checks and sums up one that is there
     Trace(trace::Args),
     /// Runs a trace under one or many settings
@@ -58,6 +61,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Limits(args) => limits::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::SteadyState(args) => steady_state::run(&args),
+        Command::Lint(args) => lint::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Plan(args) => plan::run(&args),
