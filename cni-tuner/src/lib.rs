@@ -26,6 +26,8 @@ pub mod plan;
 
 pub mod lint;
 
+pub mod capacity;
+
 pub mod report;
 
 pub mod commands;

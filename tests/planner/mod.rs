@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+mod capacity;
 mod explain;
 mod limits;
 mod lint;

@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod capacity;
 mod cases;
 mod explain;
 mod files;
@@ -45,6 +46,8 @@ enum Command {
     Simulate(simulate::Args),
     /// The best settings for a trace, with reasons
     Plan(plan::Args),
+    /// How many nodes and pods fit, and what binds first
+    Capacity(capacity::Args),
 }
 
 /// Reads the command line, does what it says, and returns the exit code: 0, 1 for what a command
@@ -65,6 +68,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Capacity(args) => capacity::run(&args),
     };
     done.unwrap_or_else(|error| {
         // With standard error closed there is nobody to tell; the exit code says it too.
