@@ -8,6 +8,7 @@ mod limits;
 mod lint;
 mod plan;
 mod simulate;
+mod speed;
 mod steady_state;
 mod trace;
 
