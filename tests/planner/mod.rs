@@ -7,6 +7,7 @@ mod explain;
 mod limits;
 mod lint;
 mod plan;
+mod readme;
 mod simulate;
 mod speed;
 mod steady_state;
