@@ -34,13 +34,7 @@ fn warm_eni_waste(case: &Case) -> Option<Finding> {
         "warm-eni-waste",
         format!("WARM_ENI_TARGET={warm}{}", if warm == 1 { ", the default" } else { "" }),
         held(pods, &rest),
-        format!(
-            "MINIMUM_IP_TARGET={} WARM_IP_TARGET={}: {} held, {} unused",
-            advised.minimum_ip,
-            advised.warm_ip,
-            less.ips(),
-            less.unused()
-        ),
+        better(&advised, &less),
     ))
 }
 
@@ -51,6 +45,16 @@ fn held(pods: u32, rest: &Rest) -> String {
         counted(rest.ips(), "address"),
         counted(rest.enis(), "ENI"),
         rest.unused()
+    )
+}
+
+fn better(advised: &Settings, less: &Rest) -> String {
+    format!(
+        "MINIMUM_IP_TARGET={} WARM_IP_TARGET={}: {} held, {} unused",
+        advised.minimum_ip,
+        advised.warm_ip,
+        less.ips(),
+        less.unused()
     )
 }
 
@@ -71,13 +75,7 @@ fn targets_waste(case: &Case) -> Option<Finding> {
         "targets-waste",
         format!("WARM_IP_TARGET={} MINIMUM_IP_TARGET={}", settings.warm_ip, settings.minimum_ip),
         held(pods, &rest),
-        format!(
-            "MINIMUM_IP_TARGET={} WARM_IP_TARGET={}: {} held, {} unused",
-            advised.minimum_ip,
-            advised.warm_ip,
-            less.ips(),
-            less.unused()
-        ),
+        better(&advised, &less),
     ))
 }
 

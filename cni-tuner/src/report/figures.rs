@@ -70,13 +70,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_stand_in_groups_of_three() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
-    }
-
-    #[test]
     fn address_hours_are_rounded() {
         let cases = [(0, "0.0"), (3_600_000, "1.0"), (179_999, "0.0"), (180_000, "0.1")];
         for (ms, text) in cases {
