@@ -26,13 +26,39 @@ pub fn grouped(number: impl Display) -> String {
     grouped
 }
 
+/// The most columns that text for people takes.
+pub const COLUMNS: usize = 100;
+
+/// A line in lines of at most [`COLUMNS`], broken between words, without an end of its own. Those after
+/// the first begin behind `indent` blanks. Nothing is broken where no more than that stands, and a word
+/// that is longer than a line stays whole.
+pub fn wrapped(line: &str, indent: usize) -> String {
+    let (mut out, mut width) = (String::new(), 0);
+    for (at, word) in line.split(' ').enumerate() {
+        let length = word.chars().count();
+        if at > 0 && width > indent && width + 1 + length > COLUMNS {
+            out += "\n";
+            out += &" ".repeat(indent);
+            width = indent;
+        } else if at > 0 {
+            out += " ";
+            width += 1;
+        }
+        out += word;
+        width += length;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn digits_stand_in_groups_of_three() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (65_531, "65,531"), (1_234_567, "1,234,567")]
+        {
             assert_eq!(grouped(number), text);
         }
     }
@@ -44,5 +70,23 @@ mod tests {
         assert_eq!(counted(29, "address"), "29 addresses");
         assert_eq!(counted(2, "prefix"), "2 prefixes");
         assert_eq!(counted("1,092", "node"), "1,092 nodes");
+    }
+
+    #[test]
+    fn lines_break_between_words_and_go_on_behind_the_indent() {
+        let text = wrapped(&["word"; 40].join(" "), 4);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines.iter().all(|line| line.len() <= COLUMNS), "{text}");
+        assert!(lines[1].starts_with("    word") && !text.ends_with('\n'), "{text}");
+        assert_eq!(lines.iter().map(|line| line.split_whitespace().count()).sum::<usize>(), 40);
+    }
+
+    #[test]
+    fn a_word_longer_than_a_line_stays_whole_and_blanks_stay() {
+        let long = "x".repeat(150);
+        assert_eq!(wrapped(&format!(" a  b {long} c"), 2), format!(" a  b\n  {long}\n  c"));
+        assert_eq!(wrapped(&long, 8), long);
+        assert_eq!(wrapped("", 8), "");
     }
 }

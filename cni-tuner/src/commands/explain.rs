@@ -16,6 +16,7 @@ use crate::model::explain::Explanation;
 use crate::model::rest::Rest;
 use crate::model::settings::Mode;
 use crate::model::state::State;
+use crate::words;
 
 /// The command's flags.
 #[derive(Debug, clap::Args)]
@@ -214,19 +215,5 @@ fn wrapped_line(line: &str) -> String {
     let label = line[begin..].find("  ").filter(|at| *at <= 20);
     let behind = |at: usize| line[begin + at..].chars().take_while(|of| *of == ' ').count();
     let indent = label.map_or(begin + 2, |at| begin + at + behind(at));
-    let (mut out, mut width) = (String::new(), 0);
-    for (at, word) in line.split(' ').enumerate() {
-        let length = word.chars().count();
-        if at > 0 && width > indent && width + 1 + length > 100 {
-            out += "\n";
-            out += &" ".repeat(indent);
-            width = indent;
-        } else if at > 0 {
-            out += " ";
-            width += 1;
-        }
-        out += word;
-        width += length;
-    }
-    out
+    words::wrapped(line, indent)
 }

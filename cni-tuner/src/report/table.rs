@@ -8,7 +8,7 @@ use super::environment::run_text;
 use super::figures::{address_hours, shortened, span};
 use super::metrics::{METRICS, wait_of};
 use super::{Comparison, Run, Scene};
-use crate::words::{counted, grouped};
+use crate::words::{self, COLUMNS, counted, grouped};
 
 /// What was run, the table of figures with a column for each of the settings (a plain list where
 /// there is one), what the settings are, and the conclusion.
@@ -109,21 +109,11 @@ fn trimmed(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Lines of at most 100 columns, all but the first behind so many blanks.
+/// Lines of at most 100 columns, all but the first behind so many blanks. Names from a trace may be
+/// longer than a line; they are cut.
 fn wrapped(text: &str, indent: usize) -> String {
-    let mut lines = vec![String::new()];
-    let mut has_words = false;
-    for word in text.split(' ').flat_map(|word| pieces(word, COLUMNS - indent)) {
-        let line = lines.last().map_or("", String::as_str);
-        if has_words && line.chars().count() + 1 + word.chars().count() > COLUMNS {
-            lines.push(format!("{}{word}", " ".repeat(indent)));
-        } else if let Some(line) = lines.last_mut() {
-            line.push_str(if has_words { " " } else { "" });
-            line.push_str(&word);
-        }
-        has_words = true;
-    }
-    lines.join("\n") + "\n"
+    let parts = text.split(' ').flat_map(|word| pieces(word, COLUMNS - indent));
+    words::wrapped(&parts.collect::<Vec<_>>().join(" "), indent) + "\n"
 }
 
 /// A word in parts of at most so many letters.
@@ -135,7 +125,6 @@ fn pieces(word: &str, letters_max: usize) -> Vec<String> {
     }
 }
 
-const COLUMNS: usize = 100;
 /// Four columns of figures fit beside their names.
 const RUNS_PER_TABLE: usize = 4;
 const COLUMN_WIDTH: u16 = 18;

@@ -8,7 +8,7 @@ use crate::capacity::{GroupFit, NODES_MAX, NodesLimit};
 use crate::commands::capacity::{Answer, Binds, Wanted};
 use crate::commands::output;
 use crate::model::settings::{Mode, Settings};
-use crate::words::grouped;
+use crate::words::{self, counted, grouped};
 
 pub(super) fn text(answer: &Answer) -> String {
     let mut text = format!("Settings: {}\n\n", settings(&answer.settings));
@@ -176,7 +176,7 @@ fn nodes_of(group: &GroupFit, answer: &Answer) -> String {
         NodesLimit::Prefixes => format!(
             "{count}; the next ({}) would hold {}, and no subnet has so many whole /28s left.",
             next.kind.name,
-            counted(next.prefixes, "prefix", "prefixes")
+            counted(grouped(next.prefixes), "prefix")
         ),
     }
 }
@@ -199,7 +199,7 @@ fn pods_of(group: &GroupFit, load: &NodeLoad, settings: &Settings) -> String {
         "{}, each {}: {count} ({why}) on {} with {} addresses for pods, {} of them idle.",
         group.name,
         load.kind.name,
-        counted(load.enis, "ENI", "ENIs"),
+        counted(grouped(load.enis), "ENI"),
         grouped(load.ips),
         grouped(load.unused())
     );
@@ -207,7 +207,7 @@ fn pods_of(group: &GroupFit, load: &NodeLoad, settings: &Settings) -> String {
         sentence += " The type has no prefix delegation, so addresses are attached one by one.";
     }
     if load.mode == Mode::Prefix && load.prefixes > 0 {
-        let _ = write!(sentence, " They are in {}.", counted(load.prefixes, "prefix", "prefixes"));
+        let _ = write!(sentence, " They are in {}.", counted(grouped(load.prefixes), "prefix"));
     }
     if let Some(cycle) = &load.cycle {
         let _ = write!(sentence, " It never comes to rest: {cycle}; counted as it holds most.");
@@ -286,47 +286,18 @@ fn on_the_simulator(simulated: &Simulated) -> String {
     )
 }
 
-fn counted(number: u32, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(number), if number == 1 { one } else { many })
-}
-
 fn seconds(ms: u64) -> String {
     format!("{}.{} s", grouped(ms / 1_000), ms % 1_000 / 100)
 }
 
 /// Lines of at most 100 columns, those after the first a little to the right.
 fn wrapped(sentence: &str) -> String {
-    let (mut text, mut column) = (String::new(), 0);
-    for word in sentence.split(' ') {
-        let len = word.chars().count();
-        if column == 0 {
-            text += word;
-            column = len;
-        } else if column + 1 + len > 100 {
-            text += "\n  ";
-            text += word;
-            column = 2 + len;
-        } else {
-            text.push(' ');
-            text += word;
-            column += 1 + len;
-        }
-    }
-    text.push('\n');
-    text
+    words::wrapped(sentence, 2) + "\n"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_have_commas() {
-        for (number, text) in [(0_u32, "0"), (999, "999"), (1_000, "1,000"), (65_531, "65,531")] {
-            assert_eq!(grouped(number), text);
-        }
-        assert_eq!(grouped(1_234_567_u32), "1,234,567");
-    }
 
     #[test]
     fn tenths_of_seconds_are_cut() {

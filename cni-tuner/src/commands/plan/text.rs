@@ -10,12 +10,9 @@ use crate::plan::output;
 use crate::plan::reason::{hours, seconds, title};
 use crate::plan::recommend::{Miss, Plan, Recommendation, Trial, Verdict, short};
 use crate::plan::runs::SEEDS;
-use crate::words::counted;
+use crate::words::{counted, wrapped};
 
-/// Lines are no longer than this, but for command lines that are to be copied.
-const WIDTH: usize = 100;
-
-/// A plan.
+/// A plan. Lines stay within 100 columns, but for command lines that are to be copied.
 pub(super) fn plan(question: &Question<'_>, plan: &Plan) -> String {
     let mut text = header(question, plan);
     match &plan.verdict {
@@ -236,25 +233,9 @@ fn apply(question: &Question<'_>, plan: &Plan) -> String {
 /// Lines behind a head, which stands before the first only; longer ones are wrapped between words.
 fn listed(head: &str, lines: &[String]) -> String {
     let blank = " ".repeat(head.chars().count());
-    let mut text = String::new();
-    let mut start = head;
-    for line in lines {
-        let mut open = String::from(start);
-        let mut is_fresh = true;
-        for word in line.split(' ') {
-            if !is_fresh && open.chars().count() + 1 + word.chars().count() > WIDTH {
-                let _ = writeln!(text, "{open}");
-                open = format!("{blank}  ");
-                is_fresh = true;
-            }
-            if !is_fresh {
-                open.push(' ');
-            }
-            open.push_str(word);
-            is_fresh = false;
-        }
-        let _ = writeln!(text, "{open}");
-        start = &blank;
-    }
-    text
+    let heads = std::iter::once(head).chain(std::iter::repeat(blank.as_str()));
+    let entry = |(head, line): (&str, &String)| {
+        format!("{}\n", wrapped(&format!("{head}{line}"), blank.len() + 2))
+    };
+    heads.zip(lines).map(entry).collect()
 }
