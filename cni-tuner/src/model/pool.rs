@@ -222,12 +222,6 @@ impl Pool {
         stats
     }
 
-    /// Addresses that could be given to a pod now.
-    pub fn usable(&self, now_ms: u64) -> u32 {
-        let stats = self.stats(now_ms);
-        stats.available() - stats.cooling
-    }
-
     /// Whether an address of the ENI cools down.
     pub fn is_cooling(&self, eni: &Eni, now_ms: u64) -> bool {
         eni.cidrs.iter().any(|cidr| cidr.cooling(now_ms, self.cooldown_ms) > 0)

@@ -10,7 +10,7 @@ use super::turns::Stage;
 use crate::model::ipamd::{Rules, Shape};
 use crate::model::outcome::Tally;
 use crate::model::pool::{Cidr, Eni, EniId, Pool};
-use crate::model::settings::{Mode, Settings};
+use crate::model::settings::Settings;
 use crate::model::world::{Assignment, World};
 use crate::trace::Trace;
 
@@ -94,11 +94,7 @@ impl Node {
         seed: u64,
     ) -> Node {
         let node = &trace.nodes[index];
-        let mut settings = assignment.of(&node.group).clone();
-        // awsutils.IsPrefixDelegationSupported: others fall back to secondary addresses.
-        if !node.instance_type.prefixes_supported {
-            settings.mode = Mode::SecondaryIp;
-        }
+        let settings = assignment.of(&node.group).on(node.instance_type);
         let mut shape = Shape::of(node.instance_type, &settings, node.pods_max);
         shape.unmanaged = world.unmanaged_enis;
         let named = node.subnet.as_ref();
